@@ -25,7 +25,9 @@ async fn main() -> ExitCode {
 async fn run() -> Result<ExitCode, Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [root, metadata, targets, datastore, name, out] = &arguments[..] else {
-        return Err("six arguments are expected: ROOT METADATA_URL TARGETS_URL DATASTORE NAME OUT".into());
+        return Err(
+            "six arguments are expected: ROOT METADATA_URL TARGETS_URL DATASTORE NAME OUT".into()
+        );
     };
     tokio::fs::create_dir_all(datastore).await?;
     let root = tokio::fs::read(root).await?;

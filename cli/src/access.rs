@@ -12,7 +12,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use rustls::crypto::aws_lc_rs;
 use tough::{
-    HttpTransport, HttpTransportBuilder, Transport, TransportError, TransportErrorKind, TransportStream, async_trait,
+    HttpTransport, HttpTransportBuilder, Transport, TransportError, TransportErrorKind,
+    TransportStream, async_trait,
 };
 use tufline_aws::{Clients, DeviceSigner, NotSigned};
 use tufline_store::{BoxedError, ErrorKind};
@@ -46,11 +47,15 @@ impl DeviceAccess {
             None | Some("open") => Ok(Self::Open),
             Some("iam") => match clients.device_signer() {
                 Some(signer) => Ok(Self::Iam(signer)),
-                None => bail!("the API accepts only signed requests: give AWS credentials that may invoke it"),
+                None => bail!(
+                    "the API accepts only signed requests: give AWS credentials that may invoke it"
+                ),
             },
             Some("jwt") => match process::variable("TUFLINE_DEVICE_TOKEN") {
                 Some(token) => Ok(Self::Token(token)),
-                None => bail!("the API accepts only requests with a token: give one in TUFLINE_DEVICE_TOKEN"),
+                None => bail!(
+                    "the API accepts only requests with a token: give one in TUFLINE_DEVICE_TOKEN"
+                ),
             },
             Some("mtls") => {
                 bail!(
@@ -94,7 +99,10 @@ impl DeviceAccess {
             Self::Iam(signer) => {
                 let headers = signer.sign(url.as_str(), process::system_time()).await?;
                 let field = |(name, value): (String, String)| {
-                    Ok::<_, anyhow::Error>((HeaderName::try_from(name)?, HeaderValue::try_from(value)?))
+                    Ok::<_, anyhow::Error>((
+                        HeaderName::try_from(name)?,
+                        HeaderValue::try_from(value)?,
+                    ))
                 };
                 headers.into_iter().map(field).collect::<anyhow::Result<_>>()?
             }
@@ -141,7 +149,9 @@ impl Transport for DeviceTransport {
             Self::Authorized { client, access } => {
                 for pause in PAUSES {
                     match get(client, access, &url).await {
-                        Err(error) if error.kind() == TransportErrorKind::Other && may_pass(&error) => {
+                        Err(error)
+                            if error.kind() == TransportErrorKind::Other && may_pass(&error) =>
+                        {
                             tokio::time::sleep(pause).await;
                         }
                         ended => return ended,
@@ -161,14 +171,20 @@ impl ErrorAnswer {
     /// The answer in a failed fetch, if a server answered at all.
     pub fn of(error: &TransportError) -> Option<Self> {
         causes(error).find_map(|cause| {
-            let status = cause.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status).map(Self);
+            let status =
+                cause.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status).map(Self);
             cause.downcast_ref().copied().or(status)
         })
     }
 
     /// Whether the server refused access, so that nobody knows whether the file exists.
     pub fn is_denied(self) -> bool {
-        matches!(self.0, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED)
+        matches!(
+            self.0,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        )
     }
 
     /// The kind of failure, which says what the caller may do about it.
@@ -183,7 +199,8 @@ impl ErrorAnswer {
 
     /// Whether another attempt may succeed.
     fn may_pass(self) -> bool {
-        self.0.is_server_error() || matches!(self.0, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+        self.0.is_server_error()
+            || matches!(self.0, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
     }
 }
 
@@ -241,12 +258,23 @@ fn link(answer: &Response, url: &Url) -> Option<Url> {
     url.join(location.to_str().ok()?).ok()
 }
 
-async fn get(client: &Client, access: &DeviceAccess, url: &Url) -> Result<TransportStream, TransportError> {
+async fn get(
+    client: &Client,
+    access: &DeviceAccess,
+    url: &Url,
+) -> Result<TransportStream, TransportError> {
     // The cause stays as it is, so that callers can find its type in the chain.
-    let failed = |error: BoxedError| TransportError::new_with_cause(TransportErrorKind::Other, url, error);
+    let failed =
+        |error: BoxedError| TransportError::new_with_cause(TransportErrorKind::Other, url, error);
     let fields = access.fields(url).await;
-    let fields = fields.map_err(|error| failed(error.reallocate_into_boxed_dyn_error_without_backtrace()))?;
-    let mut answer = client.get(url.clone()).headers(fields).send().await.map_err(|error| failed(error.into()))?;
+    let fields = fields
+        .map_err(|error| failed(error.reallocate_into_boxed_dyn_error_without_backtrace()))?;
+    let mut answer = client
+        .get(url.clone())
+        .headers(fields)
+        .send()
+        .await
+        .map_err(|error| failed(error.into()))?;
     if let Some(link) = link(&answer, url) {
         // The link carries its own signature, and S3 refuses a request with two.
         answer = client.get(link).send().await.map_err(|error| failed(error.into()))?;
@@ -255,8 +283,8 @@ async fn get(client: &Client, access: &DeviceAccess, url: &Url) -> Result<Transp
     if !status.is_success() {
         // Where access is open, 403 can mean "no such file": S3 answers so to a client that may not
         // list the bucket.
-        let is_absent =
-            matches!(access, DeviceAccess::Open) && matches!(status, StatusCode::FORBIDDEN | StatusCode::GONE);
+        let is_absent = matches!(access, DeviceAccess::Open)
+            && matches!(status, StatusCode::FORBIDDEN | StatusCode::GONE);
         let kind = if is_absent || status == StatusCode::NOT_FOUND {
             TransportErrorKind::FileNotFound
         } else {
@@ -266,5 +294,7 @@ async fn get(client: &Client, access: &DeviceAccess, url: &Url) -> Result<Transp
     }
     let url = url.clone();
     let bytes = answer.bytes_stream();
-    Ok(Box::pin(bytes.map_err(move |error| TransportError::new_with_cause(TransportErrorKind::Other, &url, error))))
+    Ok(Box::pin(bytes.map_err(move |error| {
+        TransportError::new_with_cause(TransportErrorKind::Other, &url, error)
+    })))
 }

@@ -51,7 +51,8 @@ pub fn one_line(error: &anyhow::Error) -> String {
 /// The kind of a failure, if the error or one of its causes states one.
 pub fn kind(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
     causes(error).find_map(|cause| {
-        let stage = cause.downcast_ref::<Arc<StageError>>().map(|error| &**error).or(cause.downcast_ref());
+        let stage =
+            cause.downcast_ref::<Arc<StageError>>().map(|error| &**error).or(cause.downcast_ref());
         let store = || Some(cause.downcast_ref::<StoreError>()?.kind);
         let request = || Some(cause.downcast_ref::<RequestError>()?.kind);
         let told = || Some(cause.downcast_ref::<Failure>()?.kind);
@@ -84,7 +85,9 @@ pub async fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
     // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html).
     Some(match request.code.as_deref()? {
         "RequestTimeTooSkewed" => "correct this machine's clock",
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => "the sign-in has expired: sign in again",
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
+            "the sign-in has expired: sign in again"
+        }
         "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" => {
             "AWS doesn't know this access key or its secret: sign in again, or correct them"
         }
@@ -104,7 +107,9 @@ async fn sign_in() -> &'static str {
     match profiles.as_ref().and_then(|profiles| way(profiles, profiles.selected_profile())) {
         Some(Way::SingleSignOn) => "run `aws sso login` for this profile",
         Some(Way::Login) => "run `aws login` for this profile",
-        Some(Way::Program) => "run the profile's credential_process by hand to see what is wrong with it",
+        Some(Way::Program) => {
+            "run the profile's credential_process by hand to see what is wrong with it"
+        }
         None => {
             "sign in with `aws sso login`, `aws login` or `aws configure` and name the profile in \
              AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -132,8 +137,9 @@ enum Way {
 /// How the profile `name` signs in, or the source profile of its role. The search ends even if the
 /// profiles form a circle.
 fn way(profiles: &ProfileSet, name: &str) -> Option<Way> {
-    let sources =
-        successors(profiles.get_profile(name), |profile| profiles.get_profile(profile.get("source_profile")?));
+    let sources = successors(profiles.get_profile(name), |profile| {
+        profiles.get_profile(profile.get("source_profile")?)
+    });
     sources.take(profiles.profiles().count()).find_map(|profile| {
         let has = |property: &str| profile.get(property).is_some();
         if has("sso_session") || has("sso_start_url") {
@@ -162,14 +168,18 @@ mod tests {
 
     #[test]
     fn an_error_is_one_line() {
-        let error = anyhow::anyhow!("no such\n file").context("open x: no such file").context("reading");
+        let error =
+            anyhow::anyhow!("no such\n file").context("open x: no such file").context("reading");
         assert_eq!(one_line(&error), "reading: open x: no such file");
     }
 
     /// Each part appears once, though each error quotes its cause and also keeps it as its source.
     #[test]
     fn a_cause_that_an_error_quotes_is_printed_once() {
-        let request = || RequestError::answered(Some("AccessDenied"), Some("no"), Some(403)).of("read", "s3://b/k");
+        let request = || {
+            RequestError::answered(Some("AccessDenied"), Some("no"), Some(403))
+                .of("read", "s3://b/k")
+        };
         let told = "a device cannot update: read s3://b/k: AccessDenied (HTTP 403): no";
         let context = "a device cannot update";
         let stage = || StageError::from(request());
@@ -216,11 +226,14 @@ mod tests {
         }
         for error in [
             anyhow::anyhow!("AccessDenied: ExpiredToken"),
-            RequestError::answered(Some("SlowDown"), Some("AccessDenied"), Some(503)).of("read", "it").into(),
+            RequestError::answered(Some("SlowDown"), Some("AccessDenied"), Some(503))
+                .of("read", "it")
+                .into(),
         ] {
             assert_eq!(advice(&*error).await, None, "{error}");
         }
-        let nobody = RequestError::unanswered(CredentialsError::not_loaded("nobody")).of("read", "it");
+        let nobody =
+            RequestError::unanswered(CredentialsError::not_loaded("nobody")).of("read", "it");
         assert!(advice(&*anyhow::Error::from(nobody).context("reading")).await.is_some());
     }
 
@@ -248,7 +261,8 @@ mod tests {
             role_arn = arn:aws:iam::111122223333:role/c
         ";
         let text: String = text.lines().map(|line| line.trim_start().to_owned() + "\n").collect();
-        let files = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, text).build();
+        let files =
+            EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, text).build();
         let profiles = read(&files).await.unwrap();
         for (name, expected) in [
             ("default", None),

@@ -20,7 +20,10 @@ pub fn beside(path: &Path) -> io::Result<NamedTempFile> {
     // Other users may have to read it, so the process's umask decides.
     let permissions = std::fs::Permissions::from_mode(0o666);
     loop {
-        let file = Builder::new().prefix(TEMPORARY_PREFIX).permissions(permissions.clone()).tempfile_in(folder)?;
+        let file = Builder::new()
+            .prefix(TEMPORARY_PREFIX)
+            .permissions(permissions.clone())
+            .tempfile_in(folder)?;
         // A file system without locks: nobody else can lock the file either, so nobody removes it.
         let locked = file.as_file().lock();
         // Before it was locked, `tufline local` may have taken it for a leftover and removed it:

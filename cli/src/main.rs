@@ -32,8 +32,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accept_removals, chunk, delegation, demo, doctor, import, init, key, local, mirror, reconcile, root, serve, status,
-    targets, upload, wait,
+    accept_removals, chunk, delegation, demo, doctor, import, init, key, local, mirror, reconcile,
+    root, serve, status, targets, upload, wait,
 };
 use crate::exit::Exit;
 use crate::failure::{advice, one_line};

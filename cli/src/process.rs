@@ -90,7 +90,10 @@ impl StopSignal {
     /// Takes over both signals: from now on they no longer end the process by themselves.
     pub fn take() -> anyhow::Result<Self> {
         let take = |kind| signal(kind).context("cannot handle the stop signals");
-        Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: take(SignalKind::interrupt())?,
+            terminate: take(SignalKind::terminate())?,
+        })
     }
 
     /// Waits until one of them arrives.

@@ -61,7 +61,9 @@ pub fn lost() -> Option<&'static io::Error> {
 pub fn expect_shown() -> anyhow::Result<()> {
     match LOST.get() {
         None => Ok(()),
-        Some(error) => Err(anyhow!("the document could not be shown, so nothing was signed: standard output: {error}")),
+        Some(error) => Err(anyhow!(
+            "the document could not be shown, so nothing was signed: standard output: {error}"
+        )),
     }
 }
 

@@ -29,7 +29,9 @@ pub fn path(path: &Path) -> String {
     let here = if bytes.first() == Some(&b'-') { "./" } else { "" };
     match path.to_str() {
         Some(text) if !bytes.is_empty() && bytes.iter().all(is_safe) => format!("{here}{text}"),
-        Some(text) if text.chars().all(plain::is_plain) => format!("{here}'{}'", text.replace('\'', r"'\''")),
+        Some(text) if text.chars().all(plain::is_plain) => {
+            format!("{here}'{}'", text.replace('\'', r"'\''"))
+        }
         _ => {
             let escaped = bytes.iter().map(|byte| match byte {
                 b'\'' | b'\\' => format!("\\{}", char::from(*byte)),
@@ -51,7 +53,9 @@ pub fn plain_json(value: &Value) -> String {
             text.push(character);
         } else {
             // Outside strings JSON has only plain characters.
-            text.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+            text.extend(
+                character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")),
+            );
         }
     }
     text
@@ -109,7 +113,11 @@ pub fn until(now: Time, then: Time) -> String {
     };
     let rounded = (left + small / 2) / small * small;
     let (whole, rest) = (rounded / large, rounded % large / small);
-    let text = if rest == 0 { format!("{whole} {name}") } else { format!("{whole} {name} {rest} {small_name}") };
+    let text = if rest == 0 {
+        format!("{whole} {name}")
+    } else {
+        format!("{whole} {name} {rest} {small_name}")
+    };
     if seconds <= 0 { format!("{text} ago") } else { format!("in {text}") }
 }
 
@@ -138,7 +146,10 @@ mod tests {
 
     #[test]
     fn what_was_escaped_is_not_escaped_again() {
-        assert_eq!(escaped_once(&format!("a {} b\u{1b}", plain::escaped("\u{1b}\\"))), "a \\u{1b}\\\\ b\\u{1b}");
+        assert_eq!(
+            escaped_once(&format!("a {} b\u{1b}", plain::escaped("\u{1b}\\"))),
+            "a \\u{1b}\\\\ b\\u{1b}"
+        );
     }
 
     proptest! {
@@ -156,21 +167,31 @@ mod tests {
 
     #[test]
     fn a_path_is_quoted_where_it_must_be() {
-        let shown = ["a/b.json", "My Repo", "a'b", "-x", "", "é", "a\n"].map(|given| path(Path::new(given)));
+        let shown = ["a/b.json", "My Repo", "a'b", "-x", "", "é", "a\n"]
+            .map(|given| path(Path::new(given)));
         assert_eq!(shown, ["a/b.json", "'My Repo'", r"'a'\''b'", "./-x", "''", "'é'", r"$'a\012'"]);
     }
 
     #[test]
     fn lengths() {
-        let shown: Vec<_> =
-            [0, 999, 1000, 1550, 999_949, 999_950, 28_400_000, 5_000_000_000_000].map(bytes).into_iter().collect();
-        assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "1.6 kB", "999.9 kB", "1.0 MB", "28.4 MB", "5.0 TB"]);
-        assert_eq!((count(1, "target"), count(0, "target")), ("1 target".into(), "0 targets".into()));
+        let shown: Vec<_> = [0, 999, 1000, 1550, 999_949, 999_950, 28_400_000, 5_000_000_000_000]
+            .map(bytes)
+            .into_iter()
+            .collect();
+        assert_eq!(
+            shown,
+            ["0 B", "999 B", "1.0 kB", "1.6 kB", "999.9 kB", "1.0 MB", "28.4 MB", "5.0 TB"]
+        );
+        assert_eq!(
+            (count(1, "target"), count(0, "target")),
+            ("1 target".into(), "0 targets".into())
+        );
     }
 
     #[test]
     fn times() {
-        let shown = [0, 4_240, 31_400, 1_240_000].map(|microseconds| took(Duration::from_micros(microseconds)));
+        let shown = [0, 4_240, 31_400, 1_240_000]
+            .map(|microseconds| took(Duration::from_micros(microseconds)));
         assert_eq!(shown, ["0.0 ms", "4.2 ms", "31 ms", "1.24 s"]);
         let now: Time = "2026-11-25T00:00:00Z".parse().unwrap();
         for (seconds, shown) in [

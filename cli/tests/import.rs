@@ -33,11 +33,17 @@ impl Tuftool {
     /// `tuftool root init`, `add-key`, `sign`, and `create`.
     async fn create(folder: &Path) -> Self {
         let tuftool = Self { folder: folder.to_owned() };
-        let new = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).unwrap();
+        let new =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
+                .unwrap();
         std::fs::write(tuftool.path("key.der"), new.as_ref()).unwrap();
         let key = tuftool.key().as_sign().await.unwrap().tuf_key();
         let id = key.key_id().unwrap();
-        let role = RoleKeys { keyids: vec![id.clone()], threshold: NonZeroU64::MIN, _extra: HashMap::new() };
+        let role = RoleKeys {
+            keyids: vec![id.clone()],
+            threshold: NonZeroU64::MIN,
+            _extra: HashMap::new(),
+        };
         let roles = [RoleType::Root, RoleType::Targets, RoleType::Snapshot, RoleType::Timestamp];
         let root = Root {
             spec_version: "1.0.0".into(),
@@ -50,7 +56,8 @@ impl Tuftool {
         };
         tuftool.sign_root(root.clone(), &root, &tuftool.path("root.json")).await;
 
-        let files: Vec<PathBuf> = (0..TARGETS).map(|number| tuftool.path("in").join(name(number))).collect();
+        let files: Vec<PathBuf> =
+            (0..TARGETS).map(|number| tuftool.path("in").join(name(number))).collect();
         std::fs::create_dir(tuftool.path("in")).unwrap();
         for (number, file) in files.iter().enumerate() {
             std::fs::write(file, content(number)).unwrap();
@@ -62,14 +69,20 @@ impl Tuftool {
         editor.add_target_paths(files).await.unwrap();
         let signed = editor.sign(&[Box::new(tuftool.key())]).await.unwrap();
         signed.write(tuftool.path("metadata")).await.unwrap();
-        signed.copy_targets(tuftool.path("in"), tuftool.path("targets"), PathExists::Fail).await.unwrap();
+        signed
+            .copy_targets(tuftool.path("in"), tuftool.path("targets"), PathExists::Fail)
+            .await
+            .unwrap();
         tuftool
     }
 
     /// `tuftool root sign`, with a key of the root `judge`.
     async fn sign_root(&self, root: Root, judge: &Root, file: &Path) {
         let keys: [Box<dyn KeySource>; 1] = [Box::new(self.key())];
-        let signed = SignedRole::new(root, &KeyHolder::Root(judge.clone()), &keys, &SystemRandom::new()).await.unwrap();
+        let signed =
+            SignedRole::new(root, &KeyHolder::Root(judge.clone()), &keys, &SystemRandom::new())
+                .await
+                .unwrap();
         std::fs::write(file, signed.buffer()).unwrap();
     }
 
@@ -112,7 +125,10 @@ async fn read(repository: &Repository, name: &str) -> Vec<u8> {
 fn tufline(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tufline"));
     command.args(arguments).current_dir(folder);
-    command.env_remove("TUFLINE_ENDPOINTS").env_remove("TUFLINE_UPLOADS_BUCKET").env_remove("RUST_LOG");
+    command
+        .env_remove("TUFLINE_ENDPOINTS")
+        .env_remove("TUFLINE_UPLOADS_BUCKET")
+        .env_remove("RUST_LOG");
     command
 }
 
@@ -135,7 +151,8 @@ impl Local {
     /// Starts it on `data`; also returns its endpoints.
     async fn start(folder: &Path, data: &Path) -> (Self, Value) {
         let mut command = tufline(folder, &["local", "--listen", "127.0.0.1:0", "--data"]);
-        let process = command.arg(data).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let process =
+            command.arg(data).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let local = Self(process);
         for _ in 0..1000 {
             if let Ok(text) = std::fs::read(data.join("endpoints.json")) {
@@ -160,8 +177,9 @@ async fn a_device_of_a_repository_that_tuftool_made_follows() {
     assert_eq!(read(&before, &name(3)).await, content(3));
 
     done(folder.path(), &["import", ".", "--data", "data"]);
-    let [first, next] = ["1.root.json", "2.root.json"]
-        .map(|name| -> Signed<Root> { serde_json::from_slice(&std::fs::read(path(name)).unwrap()).unwrap() });
+    let [first, next] = ["1.root.json", "2.root.json"].map(|name| -> Signed<Root> {
+        serde_json::from_slice(&std::fs::read(path(name)).unwrap()).unwrap()
+    });
     old.sign_root(next.signed, &first.signed, &path("2.root.json")).await;
     done(folder.path(), &["import", ".", "--data", "data", "--next-root", "2.root.json"]);
 
@@ -174,6 +192,8 @@ async fn a_device_of_a_repository_that_tuftool_made_follows() {
     assert_eq!(after.all_targets().count(), TARGETS + 1);
     assert_eq!(read(&after, &name(3)).await, content(3));
     assert_eq!(read(&after, "new.bin").await, b"uploaded here");
-    assert!(after.timestamp().signed.version.get() > 33 && after.snapshot().signed.version.get() > 32);
+    assert!(
+        after.timestamp().signed.version.get() > 33 && after.snapshot().signed.version.get() > 32
+    );
     assert!(after.targets().signed.version.get() > 31);
 }

@@ -64,7 +64,8 @@ impl Local {
     }
 
     fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap();
+        let sent =
+            Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 }
@@ -78,7 +79,11 @@ impl Drop for Local {
 
 fn tufline(arguments: &[&str]) -> Command {
     let mut command = Command::new(TUFLINE);
-    command.args(arguments).env_remove("TUFLINE_ENDPOINTS").env_remove("TUFLINE_UPLOADS_BUCKET").env_remove("RUST_LOG");
+    command
+        .args(arguments)
+        .env_remove("TUFLINE_ENDPOINTS")
+        .env_remove("TUFLINE_UPLOADS_BUCKET")
+        .env_remove("RUST_LOG");
     command
 }
 
@@ -89,7 +94,10 @@ fn local(folder: &Path, listen: &str) -> Command {
 }
 
 fn until(what: &str, mut happens: impl FnMut() -> bool) {
-    #[expect(clippy::disallowed_methods, reason = "a test that waits for another process has a limit")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test that waits for another process has a limit"
+    )]
     let begin = Instant::now();
     while !happens() {
         assert!(begin.elapsed() < Duration::from_secs(20), "not {what} in time");
@@ -117,7 +125,11 @@ fn an_upload_is_published_overwritten_and_removed() {
     }
     std::fs::remove_file(local.data("uploads/a.bin")).unwrap();
     let waited = local.tufline(&["wait", "a.bin", "--gone", "--json", "--timeout", "20"]);
-    assert_eq!((waited.status.code(), json(&waited)["outcome"].as_str()), (Some(0), Some("gone")), "{waited:?}");
+    assert_eq!(
+        (waited.status.code(), json(&waited)["outcome"].as_str()),
+        (Some(0), Some("gone")),
+        "{waited:?}"
+    );
 }
 
 #[test]
@@ -125,7 +137,10 @@ fn endpoints_are_what_the_documentation_says() {
     let mut local = Local::start();
     let endpoints = local.endpoints();
     let fields: Vec<_> = endpoints.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(fields, ["events", "metadata_url", "pack_url", "targets_url", "trusted_root", "uploads"]);
+    assert_eq!(
+        fields,
+        ["events", "metadata_url", "pack_url", "targets_url", "trusted_root", "uploads"]
+    );
     for file in ["events", "trusted_root", "uploads"] {
         assert!(Path::new(endpoints[file].as_str().unwrap()).is_absolute(), "{file}");
         assert!(Path::new(endpoints[file].as_str().unwrap()).exists(), "{file}");
@@ -143,10 +158,14 @@ fn upload_waits_and_keeps_custom_metadata() {
     let file = local.folder.path().join("fw.bin");
     std::fs::write(&file, "firmware").unwrap();
     let file = file.to_str().unwrap();
-    let arguments = ["upload", file, "--prefix", "v1", "--custom", r#"{"board":"é"}"#, "--wait", "--json"];
+    let arguments =
+        ["upload", file, "--prefix", "v1", "--custom", r#"{"board":"é"}"#, "--wait", "--json"];
     let uploaded = local.tufline(&arguments);
     assert_eq!(uploaded.status.code(), Some(0), "{uploaded:?}");
-    assert_eq!((&json(&uploaded)["name"], &json(&uploaded)["outcome"]), (&"v1/fw.bin".into(), &"published".into()));
+    assert_eq!(
+        (&json(&uploaded)["name"], &json(&uploaded)["outcome"]),
+        (&"v1/fw.bin".into(), &"published".into())
+    );
     until("published with custom metadata", || {
         let metadata = local.data("repository/metadata");
         let files = std::fs::read_dir(metadata).unwrap().map(|entry| entry.unwrap().path());
@@ -195,7 +214,11 @@ fn an_unknown_name_is_said_to_be_unknown() {
     assert_eq!(local.tufline(&["wait", "nothing", "--gone"]).status.code(), Some(0));
     assert_eq!(tufline(&["wait"]).output().unwrap().status.code(), Some(2));
     let nowhere = tufline(&["status", "--endpoints", "/nowhere/endpoints.json"]).output().unwrap();
-    assert_eq!((nowhere.status.code(), text(&nowhere.stderr).lines().count()), (Some(1), 1), "{nowhere:?}");
+    assert_eq!(
+        (nowhere.status.code(), text(&nowhere.stderr).lines().count()),
+        (Some(1), 1),
+        "{nowhere:?}"
+    );
 }
 
 #[test]
@@ -251,13 +274,19 @@ fn many_removals_are_held_until_they_are_accepted() {
     for number in 0..30 {
         std::fs::remove_file(local.data("uploads").join(format!("{number}.bin"))).unwrap();
     }
-    let held = || json(&local.tufline(&["status", "--json"]))["held_removals"].as_array().unwrap().len();
+    let held =
+        || json(&local.tufline(&["status", "--json"]))["held_removals"].as_array().unwrap().len();
     until("held", || held() > 0);
-    assert_eq!(local.tufline(&["wait", "29.bin", "--timeout", "0"]).status.code(), Some(0), "it is still there");
+    assert_eq!(
+        local.tufline(&["wait", "29.bin", "--timeout", "0"]).status.code(),
+        Some(0),
+        "it is still there"
+    );
     let accepted = local.tufline(&["accept-removals"]);
     assert_eq!(accepted.status.code(), Some(0), "{accepted:?}");
     for number in 0..30 {
-        let waited = local.tufline(&["wait", &format!("{number}.bin"), "--gone", "--timeout", "20"]);
+        let waited =
+            local.tufline(&["wait", &format!("{number}.bin"), "--gone", "--timeout", "20"]);
         assert_eq!(waited.status.code(), Some(0), "{waited:?}");
     }
     assert_eq!(held(), 0);
@@ -280,7 +309,11 @@ fn an_unmounted_uploads_folder_removes_nothing_and_shows_its_status() {
     std::fs::rename(local.data("away"), local.data("uploads")).unwrap();
     local.drop_file("b", b"2");
     for name in ["a", "b"] {
-        assert_eq!(local.tufline(&["wait", name, "--timeout", "20"]).status.code(), Some(0), "{name}");
+        assert_eq!(
+            local.tufline(&["wait", name, "--timeout", "20"]).status.code(),
+            Some(0),
+            "{name}"
+        );
     }
 }
 
@@ -290,18 +323,33 @@ fn reconcile_is_answered_by_the_running_process() {
     local.drop_file("a", b"1");
     assert_eq!(local.tufline(&["wait", "a"]).status.code(), Some(0));
     let answer = local.tufline(&["reconcile", "--json"]);
-    assert_eq!((answer.status.code(), json(&answer)["hints"].as_u64()), (Some(0), Some(1)), "{answer:?}");
+    assert_eq!(
+        (answer.status.code(), json(&answer)["hints"].as_u64()),
+        (Some(0), Some(1)),
+        "{answer:?}"
+    );
 }
 
 #[test]
 fn the_demo_runs_to_its_end() {
-    let mut demo = tufline(&["demo", "--exit"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut demo =
+        tufline(&["demo", "--exit"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = String::new();
     demo.stdout.take().unwrap().read_to_string(&mut said).unwrap();
     let mut errors = String::new();
     demo.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     assert_eq!(demo.wait().unwrap().code(), Some(0), "{said}{errors}");
-    for word in ["hash", "rebuild", "sign", "publish", "root", "timestamp", "snapshot", "targets", "Verified"] {
+    for word in [
+        "hash",
+        "rebuild",
+        "sign",
+        "publish",
+        "root",
+        "timestamp",
+        "snapshot",
+        "targets",
+        "Verified",
+    ] {
         assert!(said.contains(word), "{word}: {said}");
     }
     assert_eq!(errors, "", "no noise");

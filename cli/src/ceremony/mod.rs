@@ -13,6 +13,7 @@ pub use passphrase::PassphraseArguments;
 pub use public_keys::{KeyArguments, read_single};
 pub use role_file::RoleFile;
 pub use root_document::{
-    PreviousRoot, RootDocument, RootDocumentArguments, beside, create, expect_absent, open, open_published, write,
+    PreviousRoot, RootDocument, RootDocumentArguments, beside, create, expect_absent, open,
+    open_published, write,
 };
 pub use signing_key::SigningKeyArguments;

@@ -61,9 +61,12 @@ impl PassphraseArguments {
     }
 
     fn given(&self) -> anyhow::Result<Option<Passphrase>> {
-        let Some(file) = &self.passphrase_file else { return Ok(process::variable(VARIABLE).map(Passphrase::new)) };
+        let Some(file) = &self.passphrase_file else {
+            return Ok(process::variable(VARIABLE).map(Passphrase::new));
+        };
         let text = first_line(file);
-        let text = text.with_context(|| format!("cannot read the passphrase from {}", file.quoted()))?;
+        let text =
+            text.with_context(|| format!("cannot read the passphrase from {}", file.quoted()))?;
         Ok(Some(Passphrase::new(text)))
     }
 }
@@ -87,7 +90,9 @@ fn first_line(file: &Path) -> io::Result<String> {
     if line.len() == MOST_BYTES {
         return Err(io::Error::other("its first line has more than 4096 bytes"));
     }
-    std::str::from_utf8(line).map(str::to_owned).map_err(|_| io::Error::other("its first line is not UTF-8"))
+    std::str::from_utf8(line)
+        .map(str::to_owned)
+        .map_err(|_| io::Error::other("its first line is not UTF-8"))
 }
 
 fn prompt(question: &str) -> anyhow::Result<Passphrase> {
@@ -105,7 +110,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("p");
         let long = "x".repeat(MOST_BYTES - 1);
-        for (text, line) in [("", ""), ("a b", "a b"), ("a \r\nb\n", "a "), ("\nb", ""), (&long, &*long)] {
+        for (text, line) in
+            [("", ""), ("a b", "a b"), ("a \r\nb\n", "a "), ("\nb", ""), (&long, &*long)]
+        {
             std::fs::write(&file, text).unwrap();
             assert_eq!(first_line(&file).unwrap(), line);
         }

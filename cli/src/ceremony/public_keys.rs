@@ -71,7 +71,10 @@ pub async fn read_single(keys: &KeyArguments) -> anyhow::Result<RootKey> {
 /// the first `=`, or if a file of the whole name exists.
 fn named_file(given: &OsStr) -> (Option<String>, &Path) {
     let bytes = given.as_bytes();
-    let parts = bytes.iter().position(|byte| *byte == b'=').map(|place| (&bytes[..place], &bytes[place + 1..]));
+    let parts = bytes
+        .iter()
+        .position(|byte| *byte == b'=')
+        .map(|place| (&bytes[..place], &bytes[place + 1..]));
     match parts.and_then(|(name, rest)| Some((std::str::from_utf8(name).ok()?, rest))) {
         Some((name, rest)) if !name.contains('/') && !Path::new(given).exists() => {
             (Some(name.into()), Path::new(OsStr::from_bytes(rest)))

@@ -30,7 +30,8 @@ pub struct RoleFile(Signed<Targets>);
 
 /// The role whose document a file holds, from the file's name: `ROLE.json`.
 pub fn role_of(path: &Path) -> anyhow::Result<RoleName> {
-    let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
+    let name =
+        path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
     let role = name.and_then(|name| name.parse().ok());
     role.with_context(|| format!("{} must be named after its role: ROLE.json", path.quoted()))
 }
@@ -43,7 +44,8 @@ impl RoleFile {
         }
         let bytes = given::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
         check_form(role, &bytes)?;
-        let file = serde_json::from_slice(&bytes).with_context(|| format!("cannot read {}", path.quoted()))?;
+        let file = serde_json::from_slice(&bytes)
+            .with_context(|| format!("cannot read {}", path.quoted()))?;
         Ok(Some(Self(file)))
     }
 
@@ -57,7 +59,8 @@ impl RoleFile {
         let mut signed = match before {
             Some(Self(before)) => {
                 let mut signed = before.signed;
-                signed.version = signed.version.checked_add(1).context("there is no higher version")?;
+                signed.version =
+                    signed.version.checked_add(1).context("there is no higher version")?;
                 signed.expires = expires;
                 signed
             }
@@ -77,7 +80,12 @@ impl RoleFile {
     }
 
     /// Shows the document, adds a signature with `key`, and replaces the file at `path`.
-    pub async fn sign(mut self, role: &RoleName, path: &Path, key: &SigningKeyArguments) -> anyhow::Result<()> {
+    pub async fn sign(
+        mut self,
+        role: &RoleName,
+        path: &Path,
+        key: &SigningKeyArguments,
+    ) -> anyhow::Result<()> {
         if let Some((place, character)) = find_hidden(&serde_json::to_value(&self.0.signed)?) {
             bail!(
                 "{place} contains the character U+{:04X}, which a terminal does not show as it is, \
@@ -89,12 +97,17 @@ impl RoleFile {
         expect_shown()?;
         let key = key.open().await?;
         let signature = key.sign(&self.message()?, &SystemRandom::new()).await;
-        let signature = signature.map_err(|error| anyhow!("{error}")).context("the key does not sign")?;
+        let signature =
+            signature.map_err(|error| anyhow!("{error}")).context("the key does not sign")?;
         // Reading the key as those who trust it read it gives it the same key id.
         let public = read_public_key(&serde_json::to_vec(&key.tuf_key())?, "that signs")?;
         self.add_signature(&public, signature)?;
         self.write(path)?;
-        say!("signed in {}, by {} now", path.quoted(), text::count(self.0.signatures.len() as u64, "key"));
+        say!(
+            "signed in {}, by {} now",
+            path.quoted(),
+            text::count(self.0.signatures.len() as u64, "key")
+        );
         Ok(())
     }
 
@@ -102,20 +115,33 @@ impl RoleFile {
     fn describe(&self, role: &RoleName) -> anyhow::Result<String> {
         let (document, mut text) = (self.document(), String::new());
         let count = text::count(document.targets.len() as u64, "target");
-        writeln!(text, "{role} version {}, {count}, expires {}", document.version, document.expires)?;
+        writeln!(
+            text,
+            "{role} version {}, {count}, expires {}",
+            document.version, document.expires
+        )?;
         // Signers in different places can compare this by telephone.
         writeln!(text, "contents {}", Sha256::of(&self.message()?))?;
         let mut targets: Vec<_> = document.targets.iter().collect();
         targets.sort_by_key(|(name, _)| name.raw());
         for (name, target) in targets.iter().take(MOST_SHOWN) {
             let digest = hex::encode(&target.hashes.sha256);
-            writeln!(text, "  {} {}, sha256 {digest}", escaped(name.raw()), text::bytes(target.length))?;
+            writeln!(
+                text,
+                "  {} {}, sha256 {digest}",
+                escaped(name.raw()),
+                text::bytes(target.length)
+            )?;
         }
         if let more @ 1.. = targets.len().saturating_sub(MOST_SHOWN) {
             writeln!(text, "  and {more} more: look at the file")?;
         }
         if let Some(delegations) = &document.delegations {
-            writeln!(text, "delegates to {}, signed by", text::count(delegations.roles.len() as u64, "role"))?;
+            writeln!(
+                text,
+                "delegates to {}, signed by",
+                text::count(delegations.roles.len() as u64, "role")
+            )?;
             let mut keys: Vec<_> = delegations.keys.iter().collect();
             keys.sort_by_key(|(id, _)| *id);
             for (id, key) in keys {

@@ -57,7 +57,10 @@ impl RootDocument {
     ///
     /// # Errors
     /// If the repository has published another root under that version.
-    pub async fn compare_with(&self, repository: &RepositoryArguments) -> anyhow::Result<Option<bool>> {
+    pub async fn compare_with(
+        &self,
+        repository: &RepositoryArguments,
+    ) -> anyhow::Result<Option<bool>> {
         if !repository.is_given() {
             return Ok(None);
         }
@@ -90,7 +93,9 @@ impl RootDocumentArguments {
         let file = open(&self.file)?;
         let previous = match (file.version(), &self.previous) {
             (1, None) => None,
-            (1, Some(_)) => bail!("{} is version 1: there is no previous version", self.file.quoted()),
+            (1, Some(_)) => {
+                bail!("{} is version 1: there is no previous version", self.file.quoted())
+            }
             (version, Some(path)) => Some(open_previous(path, version - 1)?),
             (version, None) => {
                 let path = beside(&self.file, version - 1);
@@ -131,7 +136,10 @@ fn open_previous(path: &Path, version: u64) -> anyhow::Result<PreviousRoot> {
         bail!("{} cannot be the previous version: it is version {}", path.quoted(), file.version());
     }
     if file.missing() > 0 {
-        complain!("tufline: {} does not yet have enough signatures of its own keys: check it too", path.quoted());
+        complain!(
+            "tufline: {} does not yet have enough signatures of its own keys: check it too",
+            path.quoted()
+        );
     }
     let (contents, sha256) = (file.contents(), Sha256::of(&bytes));
     Ok(PreviousRoot { path: path.to_owned(), root: file.root().clone(), contents, sha256 })

@@ -41,7 +41,9 @@ impl SigningKeyArguments {
             (None, None, Some(path)) => {
                 let ask = || {
                     let asked = self.passphrase.ask(&path.quoted());
-                    asked.map_err(|error| StoreError::from_source(ErrorKind::Invalid, "read", path.quoted(), error))
+                    asked.map_err(|error| {
+                        StoreError::from_source(ErrorKind::Invalid, "read", path.quoted(), error)
+                    })
                 };
                 Box::new(HolderKey::open(path, ask)?)
             }

@@ -59,7 +59,9 @@ pub async fn run(arguments: Arguments) -> Result {
     accept(&*store, until).await?;
     let count = held.len();
     match &repository {
-        Repository::Folder(folder) => _ = request::ask_and_wait(folder.data(), Request::Reconcile).await?,
+        Repository::Folder(folder) => {
+            _ = request::ask_and_wait(folder.data(), Request::Reconcile).await?
+        }
         Repository::Aws(aws) => {
             let queues: Arc<dyn Queues> = Arc::new(aws.resources.queues(&aws.clients)?);
             let hints = held.into_iter().map(|name| Hint { name, removed: true, version: None });
@@ -80,7 +82,8 @@ pub async fn run(arguments: Arguments) -> Result {
 }
 
 async fn accept(store: &dyn Store, until: Time) -> anyhow::Result<()> {
-    let record = ledger::pointer(Key::RemovalsAccepted, &RemovalsAccepted { format: RECORD_FORMAT, until })?;
+    let record =
+        ledger::pointer(Key::RemovalsAccepted, &RemovalsAccepted { format: RECORD_FORMAT, until })?;
     for _ in 0..ATTEMPTS {
         let written = match store.get(&Key::RemovalsAccepted).await? {
             Some(stored) => store.replace(&record, &stored.tag).await?,

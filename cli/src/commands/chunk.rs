@@ -32,7 +32,10 @@ pub async fn run(arguments: Arguments) -> Result {
         Repository::Folder(folder) => {
             if !folder.config()?.chunks {
                 let file = folder.data().join("config.toml");
-                bail!("no targets are cut: set `chunks = true` in {}, and start `tufline local` again", file.quoted());
+                bail!(
+                    "no targets are cut: set `chunks = true` in {}, and start `tufline local` again",
+                    file.quoted()
+                );
             }
             request::ask_and_wait(folder.data(), Request::Chunk).await?
         }
@@ -49,7 +52,8 @@ pub async fn run(arguments: Arguments) -> Result {
 /// Requests the chunks of all listed targets that have none; returns how many targets those are.
 async fn ask_on_aws(aws: &AwsRepository) -> anyhow::Result<usize> {
     let queue = aws.resources.chunk_queue(&aws.clients);
-    let queue = queue.context("no targets are cut: deploy with the prop `chunks` (docs/deploy.md)")?;
+    let queue =
+        queue.context("no targets are cut: deploy with the prop `chunks` (docs/deploy.md)")?;
     let chunks = aws.resources.chunks(&aws.clients)?;
     let (queue, chunks) = (&queue, &chunks);
     let blobs = listed_blobs(&*aws.store()?).await?;

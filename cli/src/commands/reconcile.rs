@@ -26,7 +26,9 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments) -> Result {
     let hints = match arguments.repository.open().await? {
-        Repository::Folder(folder) => request::ask_and_wait(folder.data(), Request::Reconcile).await?,
+        Repository::Folder(folder) => {
+            request::ask_and_wait(folder.data(), Request::Reconcile).await?
+        }
         Repository::Aws(aws) => {
             // Reconciling signs nothing, so it needs no keys.
             let signer = KmsSigner::new(aws.clients.kms(), BTreeMap::new());

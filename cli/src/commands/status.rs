@@ -101,12 +101,19 @@ fn write_published(text: &mut String, status: &Status) -> fmt::Result {
 /// Writes what waits for sign and publish, and in the queues.
 fn write_waiting(text: &mut String, status: &Status) -> fmt::Result {
     let waiting = &status.waiting;
-    let since = waiting.since.map(|since| format!(", the first made {}", text::until(status.now, since)));
+    let since =
+        waiting.since.map(|since| format!(", the first made {}", text::until(status.now, since)));
     let since = since.unwrap_or_default();
-    writeln!(text, "waiting     {} to be signed, {} to be published{since}", waiting.unsigned, waiting.signed)?;
+    writeln!(
+        text,
+        "waiting     {} to be signed, {} to be published{since}",
+        waiting.unsigned, waiting.signed
+    )?;
     for (queue, depth) in status.queues.iter().flatten() {
-        let (messages, letters) =
-            (text::count(depth.messages, "message"), text::count(depth.dead_letters, "dead letter"));
+        let (messages, letters) = (
+            text::count(depth.messages, "message"),
+            text::count(depth.dead_letters, "dead letter"),
+        );
         writeln!(text, "queue       {:<8} {messages}, {letters}", queue.name())?;
     }
     Ok(())
@@ -124,7 +131,12 @@ fn write_refused(text: &mut String, status: &Status) -> fmt::Result {
         writeln!(text, "            {}: {}", escaped(&rejected.name), escaped(&rejected.reason))?;
     }
     for refused in &status.refused_generations {
-        writeln!(text, "refused     generation {}: {}", refused.generation, escaped(&refused.reason))?;
+        writeln!(
+            text,
+            "refused     generation {}: {}",
+            refused.generation,
+            escaped(&refused.reason)
+        )?;
     }
     if !status.held_removals.is_empty() {
         let held = text::count(status.held_removals.len() as u64, "removal");
@@ -195,21 +207,45 @@ mod tests {
             made: now,
             targets: 1,
             roles: vec![
-                RoleStatus { name: RoleName::timestamp(), version: 12, expires: time::after(now, 86_000) },
+                RoleStatus {
+                    name: RoleName::timestamp(),
+                    version: 12,
+                    expires: time::after(now, 86_000),
+                },
                 RoleStatus { name: RoleName::targets(), version: 3, expires: now },
             ],
-            damaged: vec![Damage { file: "metadata/7.snapshot.json".into(), why: "it is\nmissing".into() }],
-            ignored_roots: vec![IgnoredRoot { version: 2, sha256: Sha256::of(b""), reason: "why".into() }],
+            damaged: vec![Damage {
+                file: "metadata/7.snapshot.json".into(),
+                why: "it is\nmissing".into(),
+            }],
+            ignored_roots: vec![IgnoredRoot {
+                version: 2,
+                sha256: Sha256::of(b""),
+                reason: "why".into(),
+            }],
             waiting: Newer { unsigned: 1, signed: 0, since: Some(now) },
-            queues: Some(BTreeMap::from([(Queue::Uploads, Depth { messages: 2, dead_letters: 0 })])),
+            queues: Some(BTreeMap::from([(
+                Queue::Uploads,
+                Depth { messages: 2, dead_letters: 0 },
+            )])),
             rejected: RejectedUploads { count: 20, last: vec![rejected], unlisted: 19 },
             refused_generations: vec![RefusedNewer { generation: 8, reason: "why".into() }],
             held_removals: BTreeSet::from(["a".into(), "b".into()]),
             clock_behind: Some(time::after(now, 60)),
             troubles: TroublesRecord {
                 troubles: vec![
-                    Trouble { what: "sign".into(), why: "no".into(), kind: Some(ErrorKind::Denied), since: now },
-                    Trouble { what: "upload a\nb".into(), why: "no room".into(), kind: None, since: now },
+                    Trouble {
+                        what: "sign".into(),
+                        why: "no".into(),
+                        kind: Some(ErrorKind::Denied),
+                        since: now,
+                    },
+                    Trouble {
+                        what: "upload a\nb".into(),
+                        why: "no room".into(),
+                        kind: None,
+                        since: now,
+                    },
                 ],
                 more: 2,
             },

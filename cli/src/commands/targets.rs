@@ -79,8 +79,8 @@ pub async fn run(arguments: Arguments) -> Result {
         Command::Next(arguments) => make_next(arguments).await,
         Command::Sign(SignArguments { file, key }) => {
             let role = RoleName::targets();
-            let document =
-                RoleFile::read(&role, &file)?.with_context(|| format!("{} does not exist", file.quoted()))?;
+            let document = RoleFile::read(&role, &file)?
+                .with_context(|| format!("{} does not exist", file.quoted()))?;
             document.sign(&role, &file, &key).await?;
             Ok(Exit::Done)
         }
@@ -96,7 +96,8 @@ async fn make_next(arguments: NextArguments) -> Result {
     let expires = parse_expiry(&expires)?;
     let repository = repository.open().await?;
     let (store, signer) = (repository.store()?, repository.signer()?);
-    let ToSign { next, last } = offline_targets::next(&*store, &*signer, &repository.config()?, now(), expires).await?;
+    let ToSign { next, last } =
+        offline_targets::next(&*store, &*signer, &repository.config()?, now(), expires).await?;
     for (draft, path) in [(Some(next), &out), (last.clone(), &second)] {
         let Some(draft) = draft else { continue };
         RoleFile::unsigned(draft.document().clone()).write(path)?;
@@ -114,10 +115,13 @@ async fn make_next(arguments: NextArguments) -> Result {
 }
 
 async fn publish(arguments: PublishArguments) -> Result {
-    let bytes = given::read(&arguments.file).with_context(|| format!("cannot read {}", arguments.file.quoted()))?;
+    let bytes = given::read(&arguments.file)
+        .with_context(|| format!("cannot read {}", arguments.file.quoted()))?;
     let repository = arguments.repository.open().await?;
     let (store, signer) = (repository.store()?, repository.signer()?);
-    let generation = offline_targets::publish(&*store, &*signer, &repository.config()?, now(), bytes.into()).await?;
+    let generation =
+        offline_targets::publish(&*store, &*signer, &repository.config()?, now(), bytes.into())
+            .await?;
     let next = repository.wake(Vec::new()).await?;
     if arguments.json {
         terminal::json(&json!({"outcome": "published", "generation": generation}));

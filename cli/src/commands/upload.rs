@@ -61,13 +61,18 @@ pub async fn run(arguments: Arguments) -> Result {
         Ok(custom) => custom,
         Err(refusal) => return Ok(tell_rejected(&refusal, arguments.json)),
     };
-    let planned = match plan_uploads(&arguments.files, arguments.name.as_deref(), arguments.prefix.as_deref())? {
+    let planned = match plan_uploads(
+        &arguments.files,
+        arguments.name.as_deref(),
+        arguments.prefix.as_deref(),
+    )? {
         Ok(planned) => planned,
         Err(refusal) => return Ok(tell_rejected(&refusal, arguments.json)),
     };
     let repository = arguments.repository.open().await?;
     let bars = Bars::new(arguments.json);
-    let uploading = planned.iter().map(|planned| put(&repository, planned, custom.as_deref(), &bars));
+    let uploading =
+        planned.iter().map(|planned| put(&repository, planned, custom.as_deref(), &bars));
     let digests: Vec<Sha256> = stream::iter(uploading).buffered(AT_ONCE).try_collect().await?;
     drop(bars);
 
@@ -84,7 +89,8 @@ pub async fn run(arguments: Arguments) -> Result {
     let awaited: Vec<Awaited> = awaited.collect();
     let endings = wait_for(&repository, &awaited, Duration::from_secs(arguments.timeout)).await?;
     let exits = awaited.iter().zip(&endings);
-    let exits = exits.map(|(awaited, ending)| tell_ending(awaited.name.as_str(), ending, arguments.json));
+    let exits =
+        exits.map(|(awaited, ending)| tell_ending(awaited.name.as_str(), ending, arguments.json));
     Ok(exits.max().unwrap_or(Exit::Done))
 }
 
@@ -103,7 +109,9 @@ async fn put(
 fn tell_uploaded(planned: &PlannedUpload, sha256: &Sha256, as_json: bool) {
     let PlannedUpload { name, length, .. } = planned;
     if as_json {
-        terminal::json(&json!({"outcome": "uploaded", "name": name, "sha256": sha256, "length": length}));
+        terminal::json(
+            &json!({"outcome": "uploaded", "name": name, "sha256": sha256, "length": length}),
+        );
     } else {
         say!("uploaded {name}: {}, sha256 {sha256}", text::bytes(*length));
     }
@@ -127,10 +135,13 @@ impl Bars {
     }
 
     fn new_bar(&self, planned: &PlannedUpload) -> ProgressBar {
-        let (Some(bars), true) = (&self.0, planned.length >= WORTH_A_BAR) else { return ProgressBar::hidden() };
+        let (Some(bars), true) = (&self.0, planned.length >= WORTH_A_BAR) else {
+            return ProgressBar::hidden();
+        };
         let bar = bars.add(ProgressBar::new(planned.length).with_message(planned.name.to_string()));
-        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
-        {
+        if let Ok(style) = ProgressStyle::with_template(
+            "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        ) {
             bar.set_style(style);
         }
         bar

@@ -44,7 +44,8 @@ pub async fn run(arguments: Arguments) -> Result {
         Ok(name) => {
             let repository = arguments.repository.open().await?;
             let awaited = [Awaited { name, goal }];
-            let mut endings = wait_for(&repository, &awaited, Duration::from_secs(arguments.timeout)).await?;
+            let mut endings =
+                wait_for(&repository, &awaited, Duration::from_secs(arguments.timeout)).await?;
             endings.remove(0)
         }
         // No repository would ever publish such a name, so there is nothing to ask.

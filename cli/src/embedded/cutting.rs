@@ -22,7 +22,8 @@ impl Cutting {
     /// Cuts blobs of `blobs` and stores their `chunks`. No blob waits yet.
     pub fn new(blobs: Arc<dyn Blobs>, chunks: FolderChunks, clock: Arc<dyn Clock>) -> Arc<Self> {
         let scratch = chunks.scratch();
-        let chunker = Chunker { blobs, chunks: Arc::new(chunks), clock, scratch, turn: Mutex::default() };
+        let chunker =
+            Chunker { blobs, chunks: Arc::new(chunks), clock, scratch, turn: Mutex::default() };
         let (ask, asked) = mpsc::unbounded_channel();
         Arc::new(Self { chunker, ask, asked: Mutex::new(asked) })
     }

@@ -37,7 +37,9 @@ fn tell(event: &Event) {
         Event::UploadRejected(rejected) => {
             tracing::warn!("rejected {}: {}", escaped(&rejected.place), escaped(&rejected.reason));
         }
-        Event::UploadDelegated { name, role, .. } => tracing::info!("kept {} for {role}", escaped(name)),
+        Event::UploadDelegated { name, role, .. } => {
+            tracing::info!("kept {} for {role}", escaped(name))
+        }
         Event::DelegationChanged { role, document: Some(version), .. } => {
             tracing::info!("published {role} version {version}");
         }
@@ -46,7 +48,9 @@ fn tell(event: &Event) {
         }
         Event::UploadSuperseded { name, .. } => tracing::debug!("superseded {}", escaped(name)),
         // The stages log these as errors themselves.
-        Event::GenerationRefused { .. } | Event::RemovalsHeld { .. } | Event::RootIgnored { .. } => {}
+        Event::GenerationRefused { .. }
+        | Event::RemovalsHeld { .. }
+        | Event::RootIgnored { .. } => {}
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tufline_folder::given;
 use tufline_folder::{
-    DataFolder, FileEvents, FileSigner, FolderBlobs, FolderChunks, FolderUploads, KeyFile, LocalQueues,
+    DataFolder, FileEvents, FileSigner, FolderBlobs, FolderChunks, FolderUploads, KeyFile,
+    LocalQueues,
 };
 use tufline_pipeline::Deadline;
 use tufline_pipeline::Ports;
@@ -72,7 +73,8 @@ impl LocalRepository {
         let config = Arc::new(config_file::read(&config_file::path(data.path()))?);
         let uploads = uploads.map_or_else(|| data.path().join("uploads"), Path::to_owned);
         if !FolderUploads::is_recorded(&data) {
-            std::fs::create_dir_all(&uploads).with_context(|| format!("cannot make {}", uploads.quoted()))?;
+            std::fs::create_dir_all(&uploads)
+                .with_context(|| format!("cannot make {}", uploads.quoted()))?;
         }
         // A folder that is missing because it is not mounted yet is checked once it is there.
         if uploads.exists() {
@@ -80,7 +82,8 @@ impl LocalRepository {
         }
         let clock = Arc::new(SystemClock);
         let uploads = FolderUploads::open(&data, uploads, clock.clone())?;
-        let deliveries = FolderUploads::beside(&data, DELIVERIES.trim_end_matches('/'), clock.clone())?;
+        let deliveries =
+            FolderUploads::beside(&data, DELIVERIES.trim_end_matches('/'), clock.clone())?;
         let store = folder_store(&data, &config);
         let is_new = roots::first(&*store).await?.is_none();
         if is_new && waits_for_root(data.path()) {
@@ -92,11 +95,17 @@ impl LocalRepository {
         }
         // It makes keys only before there is a root: devices would not trust a new key in place of
         // a lost one.
-        let signer = if is_new { FileSigner::generate(&data.keys())? } else { FileSigner::open(&data.keys())? };
+        let signer = if is_new {
+            FileSigner::generate(&data.keys())?
+        } else {
+            FileSigner::open(&data.keys())?
+        };
         let events = FileEvents::open(&data, clock.clone())?;
         let (events_path, queues) = (events.path().to_owned(), LocalQueues::new());
-        let (stored, chunks) = (Arc::new(FolderBlobs::new(&data, &uploads)), FolderChunks::new(&data));
-        let cutting = config.chunks.then(|| Cutting::new(stored.clone(), chunks.clone(), clock.clone()));
+        let (stored, chunks) =
+            (Arc::new(FolderBlobs::new(&data, &uploads)), FolderChunks::new(&data));
+        let cutting =
+            config.chunks.then(|| Cutting::new(stored.clone(), chunks.clone(), clock.clone()));
         let blobs: Arc<dyn Blobs> = match &cutting {
             Some(cutting) => Arc::new(ToldBlobs::new(stored, cutting)),
             None => stored,
@@ -114,7 +123,17 @@ impl LocalRepository {
             reading: ReadingMemory::default(),
             deadline: Deadline::never(),
         };
-        Ok(Self { data, uploads, deliveries, queues, ports, chunks, cutting, events: events_path, is_new })
+        Ok(Self {
+            data,
+            uploads,
+            deliveries,
+            queues,
+            ports,
+            chunks,
+            cutting,
+            events: events_path,
+            is_new,
+        })
     }
 
     /// Publishes the first generation with `bins` unless one is published, and writes the trusted
@@ -123,7 +142,9 @@ impl LocalRepository {
         let ports = &self.ports;
         if let Some(published) = ledger::published(&*ports.store).await? {
             // Fail here, once: otherwise every stage would log it for ever.
-            if let Err(error @ StageError::Record(..)) = ledger::manifest(&*ports.store, published.generation).await {
+            if let Err(error @ StageError::Record(..)) =
+                ledger::manifest(&*ports.store, published.generation).await
+            {
                 return Err(error.into());
             }
         } else {
@@ -152,10 +173,12 @@ impl LocalRepository {
 /// Refuses an uploads folder that contains the data folder, since that would publish the private
 /// keys, or that lies in one of its internal folders.
 pub fn check_apart(data: &Path, uploads: &Path) -> anyhow::Result<()> {
-    let real = |path: &Path| path.canonicalize().with_context(|| format!("cannot find {}", path.quoted()));
+    let real =
+        |path: &Path| path.canonicalize().with_context(|| format!("cannot find {}", path.quoted()));
     let (data, uploads) = (real(data)?, real(uploads)?);
     // A path with a segment that begins with a dot is never an upload.
-    let hidden = |path: &Path| path.iter().any(|segment| segment.as_encoded_bytes().starts_with(b"."));
+    let hidden =
+        |path: &Path| path.iter().any(|segment| segment.as_encoded_bytes().starts_with(b"."));
     let publishes_data = data.strip_prefix(&uploads).is_ok_and(|below| !hidden(below));
     let own = ["repository", "ledger", "keys", "tmp"].map(|folder| data.join(folder));
     if publishes_data || own.iter().any(|own| uploads.starts_with(own)) {
@@ -176,7 +199,14 @@ mod tests {
     fn the_private_keys_are_never_among_the_uploads() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        for name in ["data/keys", "data/uploads", "data/repository/metadata", "a/.data", ".tufline", "elsewhere"] {
+        for name in [
+            "data/keys",
+            "data/uploads",
+            "data/repository/metadata",
+            "a/.data",
+            ".tufline",
+            "elsewhere",
+        ] {
             std::fs::create_dir_all(path(name)).unwrap();
         }
         for (data, uploads, apart) in [

@@ -96,7 +96,10 @@ impl Running {
         };
         let mut tasks = worker.start(hints, deliveries);
         tasks.spawn(serve(server, &repository, stopped));
-        files::write(&endpoints_file(&data), format!("{}\n", serde_json::to_string_pretty(&endpoints)?).as_bytes())?;
+        files::write(
+            &endpoints_file(&data),
+            format!("{}\n", serde_json::to_string_pretty(&endpoints)?).as_bytes(),
+        )?;
         Ok(Self {
             endpoints,
             data,

@@ -126,7 +126,8 @@ impl Troubles {
     pub fn write(&self) -> anyhow::Result<()> {
         let mut state = self.0.state();
         state.troubles.retain(|_, (_, last)| last.elapsed() < OVER);
-        let troubles: Vec<Trouble> = state.troubles.values().take(SHOWN).map(|(trouble, _)| trouble.clone()).collect();
+        let troubles: Vec<Trouble> =
+            state.troubles.values().take(SHOWN).map(|(trouble, _)| trouble.clone()).collect();
         let record = TroublesRecord { more: state.troubles.len() - troubles.len(), troubles };
         if record == state.written {
             return Ok(());
@@ -189,7 +190,11 @@ mod tests {
         assert!(troubles.is_time("uploads"));
 
         for number in 0..SHOWN + 2 {
-            assert!(troubles.note(&format!("upload {number:>2}"), "no room", Some(ErrorKind::Retry)));
+            assert!(troubles.note(
+                &format!("upload {number:>2}"),
+                "no room",
+                Some(ErrorKind::Retry)
+            ));
         }
         assert!(!troubles.note("upload  3", "no room", Some(ErrorKind::Retry)), "that is known");
         assert!(troubles.over("upload  0") && !troubles.over("upload  0"));

@@ -58,7 +58,10 @@ struct Lacking {
 impl Lacking {
     /// Compares the `published` names with those that are `there`.
     fn of(published: &BTreeSet<String>, there: impl Fn(&str) -> bool) -> Self {
-        Self { names: published.iter().filter(|name| !there(name)).count(), targets: published.len() }
+        Self {
+            names: published.iter().filter(|name| !there(name)).count(),
+            targets: published.len(),
+        }
     }
 
     /// Whether this looks like an unmounted disk or a wrong folder: the folder lacks more than half
@@ -119,7 +122,11 @@ impl UploadsGuard {
             return Ok(None);
         }
         let place = uploads.path().quoted();
-        let what = if identity.is_some() { "another folder is in the place of" } else { "there is no folder" };
+        let what = if identity.is_some() {
+            "another folder is in the place of"
+        } else {
+            "there is no folder"
+        };
         let accept = match &identity {
             Some(_) => ", or run `tufline accept-removals` to remove the targets that it lacks",
             None => "",
@@ -134,8 +141,11 @@ impl UploadsGuard {
             since.told = true;
             if names > 0 {
                 let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-                let event =
-                    Event::RemovalsHeld { removals: count(names), targets: count(targets), reason: reason.clone() };
+                let event = Event::RemovalsHeld {
+                    removals: count(names),
+                    targets: count(targets),
+                    reason: reason.clone(),
+                };
                 ports.events.send(&[event]).await?;
             }
         }
@@ -187,9 +197,14 @@ mod tests {
     /// never is.
     #[test]
     fn a_folder_is_known_by_what_is_in_it() {
-        for (targets, lacks) in (0..40).flat_map(|targets| (0..=targets).map(move |lacks| (targets, lacks))) {
-            let published: BTreeSet<String> = (0..targets).map(|number| number.to_string()).collect();
-            let lacking = Lacking::of(&published, |name| name.parse::<usize>().is_ok_and(|number| number >= lacks));
+        for (targets, lacks) in
+            (0..40).flat_map(|targets| (0..=targets).map(move |lacks| (targets, lacks)))
+        {
+            let published: BTreeSet<String> =
+                (0..targets).map(|number| number.to_string()).collect();
+            let lacking = Lacking::of(&published, |name| {
+                name.parse::<usize>().is_ok_and(|number| number >= lacks)
+            });
             assert_eq!(lacking, Lacking { names: lacks, targets });
             assert_eq!(lacking.is_loss(), targets - lacks < lacks);
             assert!(targets == 0 || lacks < targets || lacking.is_loss());

@@ -90,7 +90,11 @@ pub struct Worker {
 
 impl Worker {
     /// Starts all stages, and passes the hints of the watched folders on to them.
-    pub fn start(&self, hints: mpsc::Receiver<Vec<Hint>>, deliveries: mpsc::Receiver<Vec<Hint>>) -> JoinSet<()> {
+    pub fn start(
+        &self,
+        hints: mpsc::Receiver<Vec<Hint>>,
+        deliveries: mpsc::Receiver<Vec<Hint>>,
+    ) -> JoinSet<()> {
         let mut workers = JoinSet::new();
         for (queue, count) in [
             (Queue::Uploads, HASH_WORKERS),
@@ -121,10 +125,12 @@ impl Worker {
         while let Some(mut deliveries) = self.next(queue, most).await {
             if queue == Queue::Changes {
                 self.gather().await;
-                deliveries.extend(self.queues.receive(queue, REBUILD_BATCH - 1, Duration::ZERO).await);
+                deliveries
+                    .extend(self.queues.receive(queue, REBUILD_BATCH - 1, Duration::ZERO).await);
             }
             let begin = Instant::now();
-            let messages: Vec<Message> = deliveries.iter().map(|delivery| delivery.message().clone()).collect();
+            let messages: Vec<Message> =
+                deliveries.iter().map(|delivery| delivery.message().clone()).collect();
             let Dispatched { failures, generation, unrenewed } =
                 dispatch(&self.ports, queue, Time::MAX, &messages).await;
             if let Some(error) = unrenewed.first() {
@@ -169,15 +175,22 @@ impl Worker {
                 _ = ticks.tick() => {}
             }
             let standing = guard.look(&self.ports, &self.uploads, &self.data).await;
-            self.note("uploads folder", standing.map_or_else(Some, |why| why.map(anyhow::Error::msg)));
+            self.note(
+                "uploads folder",
+                standing.map_or_else(Some, |why| why.map(anyhow::Error::msg)),
+            );
             if request::is_there(&self.data, Request::Reconcile) {
                 let reconciled = reconcile(&self.ports).await.map_err(Into::into);
-                let answered = reconciled.and_then(|hints| request::answer(&self.data, Request::Reconcile, hints));
+                let answered = reconciled
+                    .and_then(|hints| request::answer(&self.data, Request::Reconcile, hints));
                 self.note("reconcile", answered.err());
             }
-            if let Some(cutting) = self.cutting.as_ref().filter(|_| request::is_there(&self.data, Request::Chunk)) {
+            if let Some(cutting) =
+                self.cutting.as_ref().filter(|_| request::is_there(&self.data, Request::Chunk))
+            {
                 let asked = cutting.ask_for_all(&*self.ports.store).await;
-                let answered = asked.and_then(|blobs| request::answer(&self.data, Request::Chunk, blobs));
+                let answered =
+                    asked.and_then(|blobs| request::answer(&self.data, Request::Chunk, blobs));
                 self.note("asking for chunks", answered.err());
             }
             if tick % REFRESH_TICKS == 0 {
@@ -233,7 +246,11 @@ impl Worker {
         }
     }
 
-    async fn pass_on(mut self, mut hints: mpsc::Receiver<Vec<Hint>>, messages: fn(Vec<Hint>) -> Vec<Message>) {
+    async fn pass_on(
+        mut self,
+        mut hints: mpsc::Receiver<Vec<Hint>>,
+        messages: fn(Vec<Hint>) -> Vec<Message>,
+    ) {
         loop {
             let hints = tokio::select! {
                 _ = self.stop.wait_for(|stop| *stop) => return,
@@ -292,7 +309,8 @@ impl Worker {
                     failed += 1;
                     if is_told(error.kind(), delivery.failures()) {
                         told += 1;
-                        any_new |= self.troubles.note(&what, &error.to_string(), Some(error.kind()));
+                        any_new |=
+                            self.troubles.note(&what, &error.to_string(), Some(error.kind()));
                         last = Some(error.to_string());
                     }
                     delivery.return_later();
@@ -300,7 +318,10 @@ impl Worker {
             }
         }
         if let Some(error) = last.filter(|_| self.troubles.is_time(stage) || any_new) {
-            tracing::error!("{stage} failed for {}, and tries again: {error}", text::count(told, "upload"));
+            tracing::error!(
+                "{stage} failed for {}, and tries again: {error}",
+                text::count(told, "upload")
+            );
         }
         failed
     }
@@ -365,7 +386,9 @@ fn stage_name(queue: Queue) -> &'static str {
 /// The name of a message's work, under which its failures are noted.
 fn name_work(stage: &'static str, message: &Message) -> String {
     match message {
-        Message::Uploads(hints) => hints.first().map_or(stage.to_owned(), |hint| format!("upload {}", hint.name)),
+        Message::Uploads(hints) => {
+            hints.first().map_or(stage.to_owned(), |hint| format!("upload {}", hint.name))
+        }
         Message::Large(hint) => format!("upload {}", hint.name),
         Message::Deliveries(_) => "deliveries".to_owned(),
         Message::Changes(_) | Message::Sign | Message::Publish => stage.to_owned(),
@@ -380,8 +403,9 @@ fn failure_of_all(queue: Queue, results: &[(Delivery, Option<Failure>)]) -> Opti
     }
     let (_, first) = results.first()?;
     let first = first.as_ref().filter(|error| !error.is_unfinished())?;
-    let is_first =
-        |(_, failure): &(Delivery, Option<Failure>)| failure.as_ref().is_some_and(|error| Arc::ptr_eq(error, first));
+    let is_first = |(_, failure): &(Delivery, Option<Failure>)| {
+        failure.as_ref().is_some_and(|error| Arc::ptr_eq(error, first))
+    };
     results.iter().all(is_first).then_some(first)
 }
 

@@ -33,27 +33,40 @@ pub fn reasons(status: &Status, lifetimes: Option<&Expiry>) -> Vec<Reason> {
     let mut found = Vec::new();
     let damaged = status.damaged.iter();
     found.extend(damaged.map(|damage| {
-        Reason::new(About::Damage, format!("{} is missing or damaged", damage.file)).because(&*damage.why)
+        Reason::new(About::Damage, format!("{} is missing or damaged", damage.file))
+            .because(&*damage.why)
     }));
     let roles = status.roles.iter();
-    found.extend(roles.filter_map(|role| expiry_reason(role.name.as_str(), role.expires, now, lifetimes)));
+    found.extend(
+        roles.filter_map(|role| expiry_reason(role.name.as_str(), role.expires, now, lifetimes)),
+    );
     if status.runs == Some(false) {
-        found.push(Reason::new(About::NotRunning, "no `tufline local` runs, so nothing is published or renewed"));
+        found.push(Reason::new(
+            About::NotRunning,
+            "no `tufline local` runs, so nothing is published or renewed",
+        ));
     }
     if let Some(stored) = status.clock_behind {
-        let why = format!("the timestamp was stored at {stored}, and nothing is published or renewed until then");
+        let why = format!(
+            "the timestamp was stored at {stored}, and nothing is published or renewed until then"
+        );
         found.push(Reason::new(About::Clock, "the clock is behind").because(why));
     }
     found.extend(status.troubles.troubles.iter().map(|Trouble { what, why, since, .. }| {
-        Reason::new(About::Trouble, format!("{what} fails")).because(format!("since {since}: {why}"))
+        Reason::new(About::Trouble, format!("{what} fails"))
+            .because(format!("since {since}: {why}"))
     }));
     if status.troubles.more > 0 {
         let text = format!("{} more", text::count(status.troubles.more as u64, "failure"));
         found.push(Reason::new(About::Trouble, text));
     }
-    let waits = status.waiting.since.filter(|since| time::seconds_between(*since, now) >= LONGEST_LAG);
+    let waits =
+        status.waiting.since.filter(|since| time::seconds_between(*since, now) >= LONGEST_LAG);
     found.extend(waits.map(|since| {
-        Reason::new(About::Lag, format!("a generation made {} is not published", text::until(now, since)))
+        Reason::new(
+            About::Lag,
+            format!("a generation made {} is not published", text::until(now, since)),
+        )
     }));
     found.extend(status.refused_generations.iter().map(|refused| {
         let text = format!("generation {} was refused", refused.generation);
@@ -65,11 +78,13 @@ pub fn reasons(status: &Status, lifetimes: Option<&Expiry>) -> Vec<Reason> {
     }
     let letters = status.queues.iter().flatten().filter(|(_, depth)| depth.dead_letters > 0);
     found.extend(letters.map(|(queue, depth)| {
-        let text = format!("{} of {}", text::count(depth.dead_letters, "dead letter"), queue.name());
+        let text =
+            format!("{} of {}", text::count(depth.dead_letters, "dead letter"), queue.name());
         Reason::new(About::DeadLetters, text)
     }));
     found.extend(status.ignored_roots.iter().map(|IgnoredRoot { version, reason, .. }| {
-        Reason::new(About::IgnoredRoot, format!("metadata/{version}.root.json is no root")).because(reason)
+        Reason::new(About::IgnoredRoot, format!("metadata/{version}.root.json is no root"))
+            .because(reason)
     }));
     found
 }
@@ -92,7 +107,12 @@ fn least_left(role: &str, lifetimes: Option<&Expiry>) -> Option<i64> {
 /// The reason if the document of the role `name` is expired, or is renewed too late. `tufline
 /// status` and `tufline doctor` share this rule. Another party decides itself how long its document
 /// is valid, so that one counts only once it is expired.
-pub fn expiry_reason(name: &str, expires: Time, now: Time, lifetimes: Option<&Expiry>) -> Option<Reason> {
+pub fn expiry_reason(
+    name: &str,
+    expires: Time,
+    now: Time,
+    lifetimes: Option<&Expiry>,
+) -> Option<Reason> {
     let (when, left) = (text::until(now, expires), time::seconds_between(now, expires));
     let about = match name {
         "root" if left > 0 => About::RootIsDue,
@@ -128,7 +148,11 @@ mod tests {
 
     fn good() -> Status {
         let now: Time = "2026-11-25T00:00:00Z".parse().unwrap();
-        let role = |name: RoleName, seconds: u64| RoleStatus { name, version: 1, expires: time::after(now, seconds) };
+        let role = |name: RoleName, seconds: u64| RoleStatus {
+            name,
+            version: 1,
+            expires: time::after(now, seconds),
+        };
         let day = 86_400;
         Status {
             now,
@@ -146,7 +170,10 @@ mod tests {
             damaged: Vec::new(),
             ignored_roots: Vec::new(),
             waiting: Newer { unsigned: 1, signed: 0, since: Some(now) },
-            queues: Some(BTreeMap::from([(Queue::Uploads, Depth { messages: 2, dead_letters: 0 })])),
+            queues: Some(BTreeMap::from([(
+                Queue::Uploads,
+                Depth { messages: 2, dead_letters: 0 },
+            )])),
             rejected: RejectedUploads { count: 3, last: Vec::new(), unlisted: 3 },
             refused_generations: Vec::new(),
             held_removals: BTreeSet::new(),
@@ -175,8 +202,9 @@ mod tests {
             (3, "targets expires in 22 d 11 h, and it is not renewed"),
             (4, "bin-0 expires in 22 d 11 h, and it is not renewed"),
         ] {
-            let sooner =
-                |status: &mut Status| status.roles[index].expires = time::after(now, seconds(status, index) - 3600);
+            let sooner = |status: &mut Status| {
+                status.roles[index].expires = time::after(now, seconds(status, index) - 3600)
+            };
             assert_eq!(told(&sooner), what);
         }
         for index in 0..6 {
@@ -199,14 +227,29 @@ mod tests {
                 .contains("a generation made 15 min ago is not published")
         );
         let refused = || vec![RefusedNewer { generation: 8, reason: "why".into() }];
-        assert_eq!(told(&|status| status.refused_generations = refused()), "generation 8 was refused");
-        assert_eq!(told(&|status| status.held_removals = BTreeSet::from(["a".into()])), "1 removal held");
-        let letters = || Some(BTreeMap::from([(Queue::Changes, Depth { messages: 0, dead_letters: 2 })]));
+        assert_eq!(
+            told(&|status| status.refused_generations = refused()),
+            "generation 8 was refused"
+        );
+        assert_eq!(
+            told(&|status| status.held_removals = BTreeSet::from(["a".into()])),
+            "1 removal held"
+        );
+        let letters =
+            || Some(BTreeMap::from([(Queue::Changes, Depth { messages: 0, dead_letters: 2 })]));
         assert_eq!(told(&|status| status.queues = letters()), "2 dead letters of changes");
-        let ignored = || vec![IgnoredRoot { version: 2, sha256: Sha256::of(b""), reason: "why".into() }];
-        assert_eq!(told(&|status| status.ignored_roots = ignored()), "metadata/2.root.json is no root");
-        let damaged = || vec![Damage { file: "metadata/7.snapshot.json".into(), why: "why".into() }];
-        assert_eq!(told(&|status| status.damaged = damaged()), "metadata/7.snapshot.json is missing or damaged");
+        let ignored =
+            || vec![IgnoredRoot { version: 2, sha256: Sha256::of(b""), reason: "why".into() }];
+        assert_eq!(
+            told(&|status| status.ignored_roots = ignored()),
+            "metadata/2.root.json is no root"
+        );
+        let damaged =
+            || vec![Damage { file: "metadata/7.snapshot.json".into(), why: "why".into() }];
+        assert_eq!(
+            told(&|status| status.damaged = damaged()),
+            "metadata/7.snapshot.json is missing or damaged"
+        );
     }
 
     #[test]
@@ -227,7 +270,11 @@ mod tests {
     fn the_alarms_say_the_same() {
         let alarms = include_str!("../../../cdk/lib/alarms.ts");
         assert_eq!((ROOT_LEFT, LEFT, LONGEST_LAG), (28 * 86_400, 4, 15 * 60));
-        for line in ["ROOT_LEFT = Duration.days(28);", "LEFT = 1 / 4;", "LONGEST_LAG = Duration.minutes(15);"] {
+        for line in [
+            "ROOT_LEFT = Duration.days(28);",
+            "LEFT = 1 / 4;",
+            "LONGEST_LAG = Duration.minutes(15);",
+        ] {
             assert!(alarms.contains(&format!("const {line}")), "{line}");
         }
     }

@@ -76,7 +76,8 @@ pub async fn collect(
     let mut unreadable = Vec::new();
     let (rejected, unread) = read_rejections(store, rejections).await.or_default(&mut unreadable);
     unreadable.extend(unread);
-    let (root, damaged, ignored_roots) = read_root(repository, store, &published, now, &mut unreadable).await;
+    let (root, damaged, ignored_roots) =
+        read_root(repository, store, &published, now, &mut unreadable).await;
     let mut status = Status {
         now,
         generation: published.generation,
@@ -91,8 +92,12 @@ pub async fn collect(
             None => None,
         },
         rejected,
-        refused_generations: read_refused(store, published.generation).await.or_default(&mut unreadable),
-        held_removals: held_removals(repository, store, &manifest).await.or_default(&mut unreadable),
+        refused_generations: read_refused(store, published.generation)
+            .await
+            .or_default(&mut unreadable),
+        held_removals: held_removals(repository, store, &manifest)
+            .await
+            .or_default(&mut unreadable),
         clock_behind,
         troubles: data.map(troubles::read).unwrap_or_default(),
         runs: data.map(DataFolder::is_running),
@@ -121,8 +126,11 @@ async fn read_root(
     // reported once.
     match root {
         Ok(root) => {
-            let damaged = find_damage(repository, store, published, root.version, now).await.or_default(unreadable);
-            let ignored = roots::ignored(store).await.map_err(anyhow::Error::from).or_default(unreadable);
+            let damaged = find_damage(repository, store, published, root.version, now)
+                .await
+                .or_default(unreadable);
+            let ignored =
+                roots::ignored(store).await.map_err(anyhow::Error::from).or_default(unreadable);
             (Some(root), damaged, ignored)
         }
         Err(error) => {
@@ -161,11 +169,19 @@ async fn read_roles(
     unreadable: &mut Vec<String>,
 ) -> Vec<RoleStatus> {
     let mut roles: Vec<RoleStatus> = root.into_iter().collect();
-    roles.push(RoleStatus { name: RoleName::timestamp(), version: published.version, expires: published.expires });
+    roles.push(RoleStatus {
+        name: RoleName::timestamp(),
+        version: published.version,
+        expires: published.expires,
+    });
     let (role, version) = (RoleName::snapshot(), manifest.generation);
     roles.push(RoleStatus { name: role, version, expires: manifest.snapshot_expires });
     let top = &manifest.top;
-    roles.push(RoleStatus { name: RoleName::targets(), version: top.document.version, expires: top.document.expires });
+    roles.push(RoleStatus {
+        name: RoleName::targets(),
+        version: top.document.version,
+        expires: top.document.expires,
+    });
     roles.extend(top.bins.iter().map(|bins| {
         let Expiring { role, version, expires } = bins.first_to_expire.clone();
         RoleStatus { name: role, version, expires }
@@ -182,7 +198,8 @@ async fn read_roles(
 
 async fn count_newer(store: &dyn Store, published: u64) -> anyhow::Result<Newer> {
     let pending = Pending::read(store, published).await?;
-    let chain = pending.chain().into_iter().filter(|manifest| !manifest.is_fence()).take(GENERATIONS_READ);
+    let chain =
+        pending.chain().into_iter().filter(|manifest| !manifest.is_fence()).take(GENERATIONS_READ);
     let looks = chain.map(|manifest| async move {
         let signed = store.exists(&Key::snapshot(manifest.generation)).await?;
         anyhow::Ok((manifest.created, signed))
@@ -207,13 +224,19 @@ async fn read_depths(queues: &dyn Queues) -> anyhow::Result<BTreeMap<Queue, Dept
     let mut depths = BTreeMap::new();
     for queue in Queue::ALL {
         let waiting = queues.waiting(queue).await?;
-        depths.insert(queue, Depth { messages: waiting.messages, dead_letters: waiting.dead_letters });
+        depths.insert(
+            queue,
+            Depth { messages: waiting.messages, dead_letters: waiting.dead_letters },
+        );
     }
     Ok(depths)
 }
 
 /// The rejected uploads, and the reasons why some of their records can't be read.
-async fn read_rejections(store: &dyn Store, rejections: Rejections) -> anyhow::Result<(RejectedUploads, Vec<String>)> {
+async fn read_rejections(
+    store: &dyn Store,
+    rejections: Rejections,
+) -> anyhow::Result<(RejectedUploads, Vec<String>)> {
     let keys = list_all(store, Folder::Rejected).await?;
     let count = keys.len();
     let (read_at_most, listed) = match rejections {

@@ -57,7 +57,10 @@ impl Damage {
             error => {
                 let (path, why) = (key.path(), error.to_string());
                 // The line names the file already.
-                Ok(Self::of(&key, why.strip_prefix(&path).map_or_else(|| why.clone(), |why| format!("it{why}"))))
+                Ok(Self::of(
+                    &key,
+                    why.strip_prefix(&path).map_or_else(|| why.clone(), |why| format!("it{why}")),
+                ))
             }
         }
     }
@@ -96,7 +99,9 @@ async fn look(
     let key = Key::root(newest);
     let bytes = ledger::published_file(store, &key).await?;
     let mut damaged = Vec::new();
-    let Some(root) = good(&key, TrustedRoot::begin(&bytes), &mut damaged) else { return Ok(damaged) };
+    let Some(root) = good(&key, TrustedRoot::begin(&bytes), &mut damaged) else {
+        return Ok(damaged);
+    };
     let roles = documents(store, &root, published, now, &mut damaged).await?;
     // While the uploads folder isn't mounted, blobs can't be read, and the process reports that
     // itself.
@@ -107,12 +112,20 @@ async fn look(
 }
 
 /// The value; `None` and a damage if it could not be read.
-fn good<T>(key: &Key, read: Result<T, tufline_metadata::Error>, damaged: &mut Vec<Damage>) -> Option<T> {
+fn good<T>(
+    key: &Key,
+    read: Result<T, tufline_metadata::Error>,
+    damaged: &mut Vec<Damage>,
+) -> Option<T> {
     read.map_err(|error| damaged.push(Damage::of(key, error.to_string()))).ok()
 }
 
 /// The bytes of a file; `None` and a damage if it is missing.
-async fn read(store: &dyn Store, key: &Key, damaged: &mut Vec<Damage>) -> anyhow::Result<Option<bytes::Bytes>> {
+async fn read(
+    store: &dyn Store,
+    key: &Key,
+    damaged: &mut Vec<Damage>,
+) -> anyhow::Result<Option<bytes::Bytes>> {
     let bytes = store.bytes(key).await?;
     if bytes.is_none() {
         damaged.push(Damage::of(key, "it is missing"));
@@ -135,7 +148,9 @@ async fn documents(
         Err(error) => {
             let next = Key::root(root.version() + 1);
             let or = match error {
-                tufline_metadata::Error::Signatures { .. } => format!("; or {next}, whose keys signed it, is missing"),
+                tufline_metadata::Error::Signatures { .. } => {
+                    format!("; or {next}, whose keys signed it, is missing")
+                }
                 _ => String::new(),
             };
             damaged.push(Damage::of(&Key::Timestamp, format!("{error}{or}")));
@@ -144,11 +159,15 @@ async fn documents(
     };
     let key = Key::snapshot(timestamp.snapshot().version);
     let Some(bytes) = read(store, &key, damaged).await? else { return Ok(Vec::new()) };
-    let Some(snapshot) = good(&key, root.snapshot(&bytes, &timestamp, ever), damaged) else { return Ok(Vec::new()) };
+    let Some(snapshot) = good(&key, root.snapshot(&bytes, &timestamp, ever), damaged) else {
+        return Ok(Vec::new());
+    };
     let version = snapshot.role("targets").context("the snapshot lists no targets.json")?.version;
     let key = Key::Metadata { role: RoleName::targets(), version };
     let Some(bytes) = read(store, &key, damaged).await? else { return Ok(Vec::new()) };
-    let Some(targets) = good(&key, root.targets(&bytes, &snapshot, ever), damaged) else { return Ok(Vec::new()) };
+    let Some(targets) = good(&key, root.targets(&bytes, &snapshot, ever), damaged) else {
+        return Ok(Vec::new());
+    };
 
     let (mut left, mut roles) = (MOST_DOCUMENTS, Vec::new());
     let mut waiting = VecDeque::from([("targets".to_owned(), targets)]);
@@ -183,7 +202,8 @@ fn chosen(targets: &Targets, snapshot: &Snapshot, now: Time, most: usize) -> Vec
         Some((role.clone(), Key::Metadata { role, version }))
     };
     let all = targets.delegated_roles(snapshot).into_iter().filter_map(key);
-    let (mut bins, parties): (Vec<_>, Vec<_>) = all.partition(|(role, _)| role.as_str().starts_with("bin-"));
+    let (mut bins, parties): (Vec<_>, Vec<_>) =
+        all.partition(|(role, _)| role.as_str().starts_with("bin-"));
     rotate(&mut bins, now);
     parties.into_iter().chain(bins).take(most).collect()
 }
@@ -196,10 +216,15 @@ fn rotate<T>(all: &mut [T], now: Time) {
 }
 
 /// The damaged blobs of targets, each once: missing, of another length, or with other bytes.
-async fn damaged_blobs(blobs: &dyn Blobs, roles: &[Targets], now: Time) -> anyhow::Result<Vec<Damage>> {
+async fn damaged_blobs(
+    blobs: &dyn Blobs,
+    roles: &[Targets],
+    now: Time,
+) -> anyhow::Result<Vec<Damage>> {
     let digest = |target: &Target| hex::encode(target.hashes.get("sha256")?).parse::<Sha256>().ok();
     let targets = roles.iter().flat_map(|role| role.targets().values());
-    let listed: BTreeMap<Sha256, u64> = targets.filter_map(|target| Some((digest(target)?, target.length))).collect();
+    let listed: BTreeMap<Sha256, u64> =
+        targets.filter_map(|target| Some((digest(target)?, target.length))).collect();
     let mut listed: Vec<(Sha256, u64)> = listed.into_iter().collect();
     rotate(&mut listed, now);
     listed.truncate(MOST_BLOBS);
@@ -219,10 +244,18 @@ async fn damaged_blobs(blobs: &dyn Blobs, roles: &[Targets], now: Time) -> anyho
 
 /// What is wrong with a blob of `length` bytes. It reads them only if `is_read` is set and the
 /// store doesn't know their digest.
-async fn wrong(blobs: &dyn Blobs, sha256: &Sha256, length: u64, is_read: bool) -> anyhow::Result<Option<String>> {
+async fn wrong(
+    blobs: &dyn Blobs,
+    sha256: &Sha256,
+    length: u64,
+    is_read: bool,
+) -> anyhow::Result<Option<String>> {
     let Some(blob) = blobs.head(sha256).await? else { return Ok(Some("it is missing".into())) };
     if blob.length != length {
-        return Ok(Some(format!("it has {} bytes instead of the {length} that are listed", blob.length)));
+        return Ok(Some(format!(
+            "it has {} bytes instead of the {length} that are listed",
+            blob.length
+        )));
     }
     let found = match blob.sha256 {
         Some(known) => Some(known),

@@ -33,12 +33,14 @@ pub async fn held_removals(
         let record: Option<HeldRemovals> = ledger::read(store, &key).await?;
         names.extend(record.into_iter().flat_map(|record| record.names));
     }
-    let still: Vec<TargetName> = published_among(store, manifest, &names).await?.into_iter().take(HELD_READ).collect();
+    let still: Vec<TargetName> =
+        published_among(store, manifest, &names).await?.into_iter().take(HELD_READ).collect();
     let uploads = &repository.uploads()?;
     let looks = still.into_iter().map(|name| async move {
         let head = uploads.head(name.as_str()).await?;
         anyhow::Ok(matches!(head, Head::Gone { .. }).then(|| name.into()))
     });
-    let gone: Vec<Option<String>> = stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;
+    let gone: Vec<Option<String>> =
+        stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;
     Ok(gone.into_iter().flatten().collect())
 }

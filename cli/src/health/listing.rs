@@ -37,7 +37,10 @@ pub async fn published_among(
     let index = read_index(store, manifest, &places).await?;
     let mut by_role: BTreeMap<RoleName, Vec<&TargetName>> = BTreeMap::new();
     for name in names {
-        by_role.entry(index.leaf(name).map_err(|(role, _)| anyhow!("the index lacks {role}"))?).or_default().push(name);
+        by_role
+            .entry(index.leaf(name).map_err(|(role, _)| anyhow!("the index lacks {role}"))?)
+            .or_default()
+            .push(name);
     }
     let mut published = BTreeSet::new();
     for (role, names) in by_role {

@@ -40,7 +40,9 @@ impl EndpointsArguments {
     /// credentials may show only at the first request.
     pub async fn open(&self) -> anyhow::Result<Repository> {
         match self.locate()? {
-            Location::Folder(endpoints) => Ok(Repository::Folder(FolderRepository::with(*endpoints)?)),
+            Location::Folder(endpoints) => {
+                Ok(Repository::Folder(FolderRepository::with(*endpoints)?))
+            }
             Location::Aws(location) => {
                 let clients = self.clients(&location).await?;
                 Ok(Repository::Aws(Box::new(location.open(clients).await?)))
@@ -79,8 +81,9 @@ impl EndpointsArguments {
     /// Whether nothing names a repository: no argument, no variable, and no endpoints file at the
     /// default place.
     pub fn is_silent(&self) -> bool {
-        let said =
-            self.endpoints.is_some() || self.stack.is_some() || process::variable("TUFLINE_UPLOADS_BUCKET").is_some();
+        let said = self.endpoints.is_some()
+            || self.stack.is_some()
+            || process::variable("TUFLINE_UPLOADS_BUCKET").is_some();
         !said && !Path::new(DEFAULT_FILE).exists()
     }
 
@@ -96,9 +99,13 @@ impl EndpointsArguments {
             },
         };
         if let Some(file) = &self.admin {
-            let text = given::read(file).with_context(|| format!("cannot read {}", file.quoted()))?;
+            let text =
+                given::read(file).with_context(|| format!("cannot read {}", file.quoted()))?;
             let key: AccessKeyFile = serde_json::from_slice(&text).with_context(|| {
-                format!("{} is not a JSON file with access_key_id and secret_access_key", file.quoted())
+                format!(
+                    "{} is not a JSON file with access_key_id and secret_access_key",
+                    file.quoted()
+                )
             })?;
             access.key = Some(key.into());
         }

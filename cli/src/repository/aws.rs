@@ -32,7 +32,10 @@ pub struct AwsRepository {
 
 impl AwsRepository {
     /// The repository on AWS that the variables describe.
-    pub fn described_by(variable: impl Fn(&str) -> Option<String>, clients: Clients) -> anyhow::Result<Self> {
+    pub fn described_by(
+        variable: impl Fn(&str) -> Option<String>,
+        clients: Clients,
+    ) -> anyhow::Result<Self> {
         let (resources, public) = (Resources::from_variables(&variable), public_in(&variable)?);
         Ok(Self::with(variable, clients, resources, public))
     }
@@ -94,7 +97,8 @@ impl AwsRepository {
 
 fn public_in(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Option<PublicEndpoints>> {
     let url = |name: &str| {
-        let url = variable(name).map(|url| url.parse::<Url>().with_context(|| format!("{name} is not a URL")));
+        let url = variable(name)
+            .map(|url| url.parse::<Url>().with_context(|| format!("{name} is not a URL")));
         url.transpose()
     };
     let (metadata, targets) = (url("TUFLINE_METADATA_URL")?, url("TUFLINE_TARGETS_URL")?);

@@ -76,7 +76,9 @@ pub fn write(data: &Path, first: PinnedRoot) -> anyhow::Result<()> {
 
 /// The default file with `trusted_root` set, before the tables, as TOML requires.
 fn with_first(first: PinnedRoot) -> String {
-    format!("# The root with which the chain of roots begins.\ntrusted_root = \"{first}\"\n\n{DEFAULT}")
+    format!(
+        "# The root with which the chain of roots begins.\ntrusted_root = \"{first}\"\n\n{DEFAULT}"
+    )
 }
 
 /// Reads the file at `path`; writes the default first if there is none.
@@ -93,7 +95,10 @@ pub fn read(path: &Path) -> anyhow::Result<Config> {
 
 fn parse(text: &str) -> anyhow::Result<Config> {
     toml::from_str(text).map_err(|error| {
-        let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+        let line = error
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .map(|before| before.matches('\n').count() + 1);
         let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
         anyhow::anyhow!("{line}{}", error.message())
     })

@@ -75,7 +75,11 @@ pub struct AccessKeyFile {
 
 impl From<AccessKeyFile> for AccessKey {
     fn from(file: AccessKeyFile) -> Self {
-        Self { id: file.access_key_id, secret: file.secret_access_key, session_token: file.session_token }
+        Self {
+            id: file.access_key_id,
+            secret: file.secret_access_key,
+            session_token: file.session_token,
+        }
     }
 }
 
@@ -94,7 +98,10 @@ impl AwsEndpoints {
             repository_bucket: self.repository_bucket.clone(),
             ledger_bucket: self.ledger_bucket.clone(),
             queues: Queue::ALL.into_iter().filter_map(|queue| url(queue, "")).collect(),
-            dead_letter_queues: Queue::ALL.into_iter().filter_map(|queue| url(queue, "-dlq")).collect(),
+            dead_letter_queues: Queue::ALL
+                .into_iter()
+                .filter_map(|queue| url(queue, "-dlq"))
+                .collect(),
             chunk_queue: self.queues.get("chunk").cloned(),
             event_bus: self.event_bus.clone(),
             ..Resources::from_variables(process::variable)
@@ -118,11 +125,13 @@ impl EndpointsFile {
         // A relative path in the file starts at the file's folder, wherever that was moved.
         let folder = file.parent().unwrap_or(Path::new(""));
         if value.get("uploads_bucket").is_none() {
-            let mut endpoints: FolderEndpoints = serde_json::from_value(value).with_context(not_endpoints)?;
+            let mut endpoints: FolderEndpoints =
+                serde_json::from_value(value).with_context(not_endpoints)?;
             endpoints.public.trusted_root = folder.join(&endpoints.public.trusted_root);
             return Ok(Self::Folder(Box::new(endpoints)));
         }
-        let mut endpoints: AwsEndpoints = serde_json::from_value(value).with_context(not_endpoints)?;
+        let mut endpoints: AwsEndpoints =
+            serde_json::from_value(value).with_context(not_endpoints)?;
         if let Some(public) = &mut endpoints.public {
             public.trusted_root = folder.join(&public.trusted_root);
         }
@@ -148,9 +157,13 @@ mod tests {
         };
         let json = serde_json::to_value(&endpoints).unwrap();
         let fields: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(fields, ["events", "metadata_url", "pack_url", "targets_url", "trusted_root", "uploads"]);
+        assert_eq!(
+            fields,
+            ["events", "metadata_url", "pack_url", "targets_url", "trusted_root", "uploads"]
+        );
         let EndpointsFile::Folder(read) =
-            EndpointsFile::parse(json.to_string().as_bytes(), Path::new("/d/endpoints.json")).unwrap()
+            EndpointsFile::parse(json.to_string().as_bytes(), Path::new("/d/endpoints.json"))
+                .unwrap()
         else {
             panic!()
         };
@@ -167,12 +180,16 @@ mod tests {
             "queues": {"uploads": "q", "uploads-dlq": "d", "sign.fifo": "s", "sign-dlq.fifo": "sd"}, "event_bus": "b",
         });
         let EndpointsFile::Aws(endpoints) =
-            EndpointsFile::parse(json.to_string().as_bytes(), Path::new("/x/endpoints.json")).unwrap()
+            EndpointsFile::parse(json.to_string().as_bytes(), Path::new("/x/endpoints.json"))
+                .unwrap()
         else {
             panic!()
         };
         let found = endpoints.resources();
-        assert_eq!(found.queues, BTreeMap::from([(Queue::Uploads, "q".into()), (Queue::Sign, "s".into())]));
+        assert_eq!(
+            found.queues,
+            BTreeMap::from([(Queue::Uploads, "q".into()), (Queue::Sign, "s".into())])
+        );
         assert_eq!(found.dead_letter_queues[&Queue::Sign], "sd");
         assert_eq!(endpoints.public.unwrap().trusted_root, Path::new("/x/root.json"));
         let key: AccessKey = endpoints.key.unwrap().into();

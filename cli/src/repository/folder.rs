@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tufline_folder::given;
-use tufline_folder::{DataFolder, FileSigner, FolderBlobs, FolderChunks, FolderStore, FolderUploads};
+use tufline_folder::{
+    DataFolder, FileSigner, FolderBlobs, FolderChunks, FolderStore, FolderUploads,
+};
 use tufline_store::{Key, Store, SystemClock, VerifiedRoots};
 use tufline_tuf::Config;
 use tufline_tuf::root::Chain;
@@ -47,7 +49,10 @@ impl FolderRepository {
     /// If the user named only the data folder.
     pub fn endpoints(&self) -> anyhow::Result<&FolderEndpoints> {
         self.endpoints.as_deref().with_context(|| {
-            format!("it is not known where {} is served: name its endpoints file with --endpoints", self.data.quoted())
+            format!(
+                "it is not known where {} is served: name its endpoints file with --endpoints",
+                self.data.quoted()
+            )
         })
     }
 

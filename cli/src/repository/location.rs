@@ -46,9 +46,13 @@ impl AwsLocation {
 async fn open_stack(stack: &str, clients: Clients) -> anyhow::Result<AwsRepository> {
     let name = format!("/tufline/{stack}");
     let text = clients.parameter(&name).await?;
-    let text =
-        text.with_context(|| format!("no parameter {name} here: is '{stack}' deployed in this account and region?"))?;
-    let variables: BTreeMap<String, String> =
-        serde_json::from_str(&text).with_context(|| format!("the parameter {name} was not written by a deployment"))?;
-    AwsRepository::described_by(|name| process::variable(name).or_else(|| variables.get(name).cloned()), clients)
+    let text = text.with_context(|| {
+        format!("no parameter {name} here: is '{stack}' deployed in this account and region?")
+    })?;
+    let variables: BTreeMap<String, String> = serde_json::from_str(&text)
+        .with_context(|| format!("the parameter {name} was not written by a deployment"))?;
+    AwsRepository::described_by(
+        |name| process::variable(name).or_else(|| variables.get(name).cloned()),
+        clients,
+    )
 }

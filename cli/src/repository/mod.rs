@@ -19,7 +19,10 @@ pub use arguments::{EndpointsArguments, RepositoryArguments};
 pub use aws::AwsRepository;
 pub use endpoints::{FolderEndpoints, PublicEndpoints};
 pub use first_generation::wait_for_first_generation;
-pub use folder::{FolderRepository, IdleFolder, TRUSTED_ROOT, configured, folder_store, import_marker, waits_for_root};
+pub use folder::{
+    FolderRepository, IdleFolder, TRUSTED_ROOT, configured, folder_store, import_marker,
+    waits_for_root,
+};
 pub use location::{AwsLocation, Location};
 pub use opened::Repository;
 pub use request::Request;

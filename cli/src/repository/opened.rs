@@ -132,7 +132,9 @@ impl Repository {
             Self::Folder(folder) if DataFolder::lock(folder.data()).is_ok() => {
                 Ok(", to be published when `tufline local` runs again")
             }
-            Self::Folder(folder) => request::ask_and_wait(folder.data(), Request::Reconcile).await.map(|_| ""),
+            Self::Folder(folder) => {
+                request::ask_and_wait(folder.data(), Request::Reconcile).await.map(|_| "")
+            }
             Self::Aws(aws) => {
                 let queues = aws.resources.queues(&aws.clients)?;
                 for message in Message::changes(changes).into_iter().chain([Message::Sign]) {

@@ -54,7 +54,10 @@ pub async fn ask_and_wait(data: &Path, request: Request) -> anyhow::Result<usize
         }
         if Instant::now() >= until {
             withdraw(data, request)?;
-            bail!("no `tufline local` answers in {}: start it, and it does that by itself", data.quoted());
+            bail!(
+                "no `tufline local` answers in {}: start it, and it does that by itself",
+                data.quoted()
+            );
         }
         sleep(PAUSE).await;
     }
@@ -90,7 +93,10 @@ pub fn is_there(data: &Path, request: Request) -> bool {
 /// Answers the request, if there is one.
 pub fn answer(data: &Path, request: Request, hints: usize) -> anyhow::Result<()> {
     if is_there(data, request) {
-        files::write(&path(data, request), &serde_json::to_vec(&RequestFile { hints: Some(hints) })?)?;
+        files::write(
+            &path(data, request),
+            &serde_json::to_vec(&RequestFile { hints: Some(hints) })?,
+        )?;
     }
     Ok(())
 }

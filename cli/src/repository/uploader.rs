@@ -18,7 +18,9 @@ pub struct UploaderView {
 impl UploaderView {
     pub fn of(repository: &Repository) -> anyhow::Result<Self> {
         Ok(match repository {
-            Repository::Folder(folder) => Self { store: folder.store()?, uploads: Arc::new(folder.uploads()?) },
+            Repository::Folder(folder) => {
+                Self { store: folder.store()?, uploads: Arc::new(folder.uploads()?) }
+            }
             Repository::Aws(aws) => Self {
                 // Without verified roots: an uploader doesn't need roots.
                 store: Arc::new(aws.resources.store(&aws.clients)?.forbidden_is_missing()),

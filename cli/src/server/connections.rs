@@ -49,7 +49,12 @@ impl OpenConnection {
 impl Connections {
     /// No connections yet, and never more than `most`.
     pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, next: AtomicU64::new(0), open: Mutex::default(), changed: Notify::new() })
+        Arc::new(Self {
+            most,
+            next: AtomicU64::new(0),
+            open: Mutex::default(),
+            changed: Notify::new(),
+        })
     }
 
     /// A place for a new connection. If all are taken, it closes the connection that has waited
@@ -73,7 +78,10 @@ impl Connections {
             close(open.remove(&id));
         }
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        open.insert(id, OpenConnection { abort: None, requests: 0, blocked: false, since: Instant::now() });
+        open.insert(
+            id,
+            OpenConnection { abort: None, requests: 0, blocked: false, since: Instant::now() },
+        );
         Some(Connection { id, all: Arc::clone(self) })
     }
 
@@ -83,7 +91,8 @@ impl Connections {
             tokio::time::sleep(LONGEST_WAIT / 15).await;
             let mut open = self.open();
             let now = Instant::now();
-            let late = open.extract_if(.., |_, place| place.waits() && now - place.since >= LONGEST_WAIT);
+            let late =
+                open.extract_if(.., |_, place| place.waits() && now - place.since >= LONGEST_WAIT);
             late.for_each(|(_, place)| close(Some(place)));
         }
     }

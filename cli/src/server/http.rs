@@ -91,7 +91,14 @@ impl Server {
         stop: impl Future<Output = ()> + Send,
     ) {
         let packs = Some(Arc::new(Packs::new(MOST_PACK_AGE)));
-        let repository = ServedRepository { store, blobs, chunks, redirects: None, packs, pauses: PAUSES.to_vec() };
+        let repository = ServedRepository {
+            store,
+            blobs,
+            chunks,
+            redirects: None,
+            packs,
+            pauses: PAUSES.to_vec(),
+        };
         let connections = Connections::new(places(process::most_open_files()));
         let graceful = GracefulShutdown::new();
         tokio::select! {
@@ -102,14 +109,24 @@ impl Server {
         let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
     }
 
-    async fn accept(&self, repository: &ServedRepository, connections: &Arc<Connections>, graceful: &GracefulShutdown) {
+    async fn accept(
+        &self,
+        repository: &ServedRepository,
+        connections: &Arc<Connections>,
+        graceful: &GracefulShutdown,
+    ) {
         let mut trouble = None;
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     trouble = None;
                     let connection = Arc::new(connections.enter().await);
-                    let serving = serve_device(repository.clone(), stream, Arc::clone(&connection), graceful.watcher());
+                    let serving = serve_device(
+                        repository.clone(),
+                        stream,
+                        Arc::clone(&connection),
+                        graceful.watcher(),
+                    );
                     connection.ends_by(tokio::spawn(serving).abort_handle());
                 }
                 Err(error) => {
@@ -132,7 +149,12 @@ fn places(most_open_files: u64) -> usize {
 }
 
 /// Answers the requests on one device's connection.
-async fn serve_device(repository: ServedRepository, stream: TcpStream, connection: Arc<Connection>, watcher: Watcher) {
+async fn serve_device(
+    repository: ServedRepository,
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    watcher: Watcher,
+) {
     // Most answers are small, and a device waits for each before it sends the next request.
     let _ = stream.set_nodelay(true);
     let stream = TokioIo::new(Paced::new(stream, Arc::clone(&connection)));
@@ -144,10 +166,16 @@ async fn serve_device(repository: ServedRepository, stream: TcpStream, connectio
     let _ = watcher.watch(http1::Builder::new().serve_connection(stream, service)).await;
 }
 
-async fn answer(repository: &ServedRepository, request: &Request<Incoming>, answering: Answering) -> Response<Sent> {
+async fn answer(
+    repository: &ServedRepository,
+    request: &Request<Incoming>,
+    answering: Answering,
+) -> Response<Sent> {
     let uri = request.uri();
     let Answer { status, headers, body } = match tufline_serve::decode(uri.path()) {
-        Some(path) if path == PACK_PATH => repository.pack(request.method(), uri.query().unwrap_or_default()).await,
+        Some(path) if path == PACK_PATH => {
+            repository.pack(request.method(), uri.query().unwrap_or_default()).await
+        }
         Some(path) => repository.answer(request.method(), &path, request.headers()).await,
         None => tufline_serve::bad_path(),
     };
@@ -208,8 +236,11 @@ mod tests {
     async fn a_device_that_sends_too_slowly_is_closed() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataFolder::lock(folder.path()).unwrap();
-        let uploads = FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock)).unwrap();
-        let (store, blobs) = (Arc::new(FolderStore::new(&data)), Arc::new(FolderBlobs::new(&data, &uploads)));
+        let uploads =
+            FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock))
+                .unwrap();
+        let (store, blobs) =
+            (Arc::new(FolderStore::new(&data)), Arc::new(FolderBlobs::new(&data, &uploads)));
         let chunks = Arc::new(FolderChunks::new(&data));
         let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = server.address();

@@ -36,13 +36,18 @@ impl<S> Paced<S> {
     }
 
     /// Accounts for the result of an attempt to write.
-    fn wrote(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn wrote(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         let Poll::Ready(written) = written else {
             if self.blocked.is_none() {
                 self.connection.blocked(true);
             }
             let left = self.left;
-            let (_, late) = self.blocked.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
+            let (_, late) =
+                self.blocked.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
             ready!(late.as_mut().poll(context));
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::TimedOut,
@@ -72,7 +77,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.wrote(context, written)
     }

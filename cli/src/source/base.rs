@@ -28,7 +28,8 @@ pub enum Base {
 impl Base {
     /// clap's parser of an argument.
     pub fn parser() -> impl TypedValueParser<Value = Self> {
-        OsStringValueParser::new().try_map(|given: OsString| Self::parse(&given).map_err(|error| one_line(&error)))
+        OsStringValueParser::new()
+            .try_map(|given: OsString| Self::parse(&given).map_err(|error| one_line(&error)))
     }
 
     /// Parses an argument: a URL of a known scheme, or else a path.
@@ -40,8 +41,9 @@ impl Base {
         if let Some(text) = given.to_str().filter(is_url) {
             return Self::of(text.parse().map_err(|error| anyhow!("it is not a URL: {error}"))?);
         }
-        let is_scheme =
-            |text: &str| text.chars().all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter));
+        let is_scheme = |text: &str| {
+            text.chars().all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter))
+        };
         if let Some((scheme, _)) = given.to_str().and_then(|text| text.split_once("://"))
             && is_scheme(scheme)
             && !Path::new(given).exists()
@@ -51,7 +53,9 @@ impl Base {
                  URL, or the path of a folder"
             );
         }
-        Ok(Self::Folder(std::path::absolute(given).map_err(|error| anyhow!("it is not a path: {error}"))?))
+        Ok(Self::Folder(
+            std::path::absolute(given).map_err(|error| anyhow!("it is not a path: {error}"))?,
+        ))
     }
 
     /// The base that a URL means; a slash at its end makes no difference.
@@ -81,7 +85,9 @@ impl Base {
     pub fn beside(&self, name: &str) -> Self {
         match self {
             Self::Folder(folder) => Self::Folder(folder.parent().unwrap_or(folder).join(name)),
-            Self::Web(url) => Self::Web(below(url, &format!("../{name}/")).unwrap_or_else(|_| url.clone())),
+            Self::Web(url) => {
+                Self::Web(below(url, &format!("../{name}/")).unwrap_or_else(|_| url.clone()))
+            }
         }
     }
 }
@@ -167,12 +173,22 @@ mod tests {
         for given in ["My Repo", "My%20Repo", "a?b#c", "http:", "http:/x", "C:/repo", "file:x"] {
             assert_eq!(Base::parse(given.as_ref()).unwrap(), folder(given), "{given}");
         }
-        assert_eq!(Base::parse("file:///My%20Repo".as_ref()).unwrap(), Base::Folder("/My Repo".into()));
-        assert_eq!(Base::parse("file:///My%2520Repo/".as_ref()).unwrap(), Base::Folder("/My%20Repo/".into()));
+        assert_eq!(
+            Base::parse("file:///My%20Repo".as_ref()).unwrap(),
+            Base::Folder("/My Repo".into())
+        );
+        assert_eq!(
+            Base::parse("file:///My%2520Repo/".as_ref()).unwrap(),
+            Base::Folder("/My%20Repo/".into())
+        );
         for (given, url, targets) in [
             ("http://h", "http://h/", "http://h/targets/"),
             ("HTTPS://h/metadata", "https://h/metadata/", "https://h/targets/"),
-            ("https://h/m/?sv=1&sig=a%2Fb", "https://h/m/?sv=1&sig=a%2Fb", "https://h/targets/?sv=1&sig=a%2Fb"),
+            (
+                "https://h/m/?sv=1&sig=a%2Fb",
+                "https://h/m/?sv=1&sig=a%2Fb",
+                "https://h/targets/?sv=1&sig=a%2Fb",
+            ),
             ("http://[::1]:80/m", "http://[::1]/m/", "http://[::1]/targets/"),
         ] {
             let base = Base::parse(given.as_ref()).unwrap();

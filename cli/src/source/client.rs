@@ -53,9 +53,9 @@ impl Scope<'_> {
     fn has(self, targets: &Targets, role: &str) -> bool {
         match self {
             Self::All(_) => true,
-            Self::Names(names) => {
-                names.iter().any(|name| targets.roles_for(name).iter().any(|delegated| delegated.role == role))
-            }
+            Self::Names(names) => names
+                .iter()
+                .any(|name| targets.roles_for(name).iter().any(|delegated| delegated.role == role)),
         }
     }
 }
@@ -69,7 +69,8 @@ pub async fn look(
 ) -> anyhow::Result<VerifiedRepository> {
     let kept = if let Scope::All(kept) = scope { kept } else { None };
     let files = ClientFiles { reader, metadata, kept };
-    let Roots { newest, all, passed_over } = files.roots(root, matches!(scope, Scope::All(_))).await?;
+    let Roots { newest, all, passed_over } =
+        files.roots(root, matches!(scope, Scope::All(_))).await?;
     match (documents(&files, scope, newest, all).await, &passed_over) {
         (Ok(seen), _) => Ok(VerifiedRepository { passed_over, ..seen }),
         // The root that counts as absent may be the reason for the failure.
@@ -124,7 +125,14 @@ async fn documents(
         }
         let reads = next.iter().filter_map(|(role, from)| {
             let (meta, delegating) = (snapshot.role(role)?, roles.get(from)?.clone());
-            Some(files.delegated(role.clone(), from.clone(), name(role, meta), delegating, snapshot.clone(), now))
+            Some(files.delegated(
+                role.clone(),
+                from.clone(),
+                name(role, meta),
+                delegating,
+                snapshot.clone(),
+                now,
+            ))
         });
         let found: Vec<(String, String, Vec<u8>, Targets)> =
             stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect().await?;
@@ -135,9 +143,18 @@ async fn documents(
             asked.push(role);
         }
     }
-    let roles = roles.into_iter().map(|(role, targets)| (role, Arc::unwrap_or_clone(targets))).collect();
+    let roles =
+        roles.into_iter().map(|(role, targets)| (role, Arc::unwrap_or_clone(targets))).collect();
     let snapshot = Arc::unwrap_or_clone(snapshot);
-    Ok(VerifiedRepository { root, timestamp, snapshot, roles, files: read, roots, passed_over: None })
+    Ok(VerifiedRepository {
+        root,
+        timestamp,
+        snapshot,
+        roles,
+        files: read,
+        roots,
+        passed_over: None,
+    })
 }
 
 fn largest(meta: &Meta) -> u64 {
@@ -161,7 +178,8 @@ struct ClientFiles<'a> {
 
 impl ClientFiles<'_> {
     async fn read(&self, name: &str, most: u64) -> anyhow::Result<Fetched<Vec<u8>>> {
-        let never_changes = name.split_once('.').is_some_and(|(version, _)| version.parse::<u64>().is_ok());
+        let never_changes =
+            name.split_once('.').is_some_and(|(version, _)| version.parse::<u64>().is_ok());
         if let Some(kept) = self.kept.filter(|_| never_changes)
             && let Ok(bytes) = given::read(&kept.join(name))
         {
@@ -203,9 +221,13 @@ impl ClientFiles<'_> {
         let trusted = TrustedRoot::begin(bytes).context("the trusted root")?;
         let mut roots = BTreeMap::from([(trusted.version(), bytes.to_vec())]);
         for version in (1..trusted.version()).rev().filter(|_| older) {
-            let Ok(Ok(bytes)) = self.read(&format!("{version}.root.json"), LARGEST_ROOT).await else { break };
+            let Ok(Ok(bytes)) = self.read(&format!("{version}.root.json"), LARGEST_ROOT).await
+            else {
+                break;
+            };
             let Ok(before) = TrustedRoot::begin(&bytes) else { break };
-            let follows = roots.first_key_value().is_some_and(|(_, after)| before.follow(after).is_ok());
+            let follows =
+                roots.first_key_value().is_some_and(|(_, after)| before.follow(after).is_ok());
             if before.version() != version || !follows {
                 break;
             }
@@ -226,11 +248,16 @@ impl ClientFiles<'_> {
             match newest.follow(&bytes) {
                 Ok(next) => (_, newest) = (roots.insert(version, bytes), next),
                 Err(error) => {
-                    let why = format!("{name} there does not follow as a root, and counts as absent: {error}");
+                    let why = format!(
+                        "{name} there does not follow as a root, and counts as absent: {error}"
+                    );
                     return ends(newest, roots, Some(why));
                 }
             }
         }
-        bail!("it has more than {LONGEST_WALK} roots after version {}", newest.version() - LONGEST_WALK)
+        bail!(
+            "it has more than {LONGEST_WALK} roots after version {}",
+            newest.version() - LONGEST_WALK
+        )
     }
 }

@@ -32,7 +32,8 @@ impl ClientSource {
     pub fn of(repository: &Repository) -> anyhow::Result<Self> {
         let public = repository.public()?;
         let root = read_root(&public.trusted_root)?;
-        let (metadata, targets) = (Base::of(public.metadata_url.clone())?, Base::of(public.targets_url.clone())?);
+        let (metadata, targets) =
+            (Base::of(public.metadata_url.clone())?, Base::of(public.targets_url.clone())?);
         Self::new(metadata, targets, root, &repository.device_access()?)
     }
 
@@ -41,7 +42,12 @@ impl ClientSource {
         Self::new(metadata, targets, root, &DeviceAccess::Open)
     }
 
-    fn new(metadata: Base, targets: Base, root: Vec<u8>, access: &DeviceAccess) -> anyhow::Result<Self> {
+    fn new(
+        metadata: Base,
+        targets: Base,
+        root: Vec<u8>,
+        access: &DeviceAccess,
+    ) -> anyhow::Result<Self> {
         let place = metadata.to_string();
         Ok(Self { metadata, targets, place, root, reader: Reader::new(access)? })
     }
@@ -77,14 +83,20 @@ impl ClientSource {
 
     /// The bytes of version `version` of the root, unverified; `None` if there is no such file.
     pub async fn root_there(&self, version: u64) -> anyhow::Result<Option<Vec<u8>>> {
-        let bytes = self.reader.read(&self.metadata, &format!("{version}.root.json"), client::LARGEST_ROOT).await?;
+        let bytes = self
+            .reader
+            .read(&self.metadata, &format!("{version}.root.json"), client::LARGEST_ROOT)
+            .await?;
         Ok(bytes.ok().filter(|bytes| says_root(bytes, version)))
     }
 
     /// The bytes of `timestamp.json`, unverified: only to see whether anything changed.
     pub async fn peek(&self) -> anyhow::Result<Vec<u8>> {
-        let bytes = self.reader.read(&self.metadata, "timestamp.json", client::LARGEST_TIMESTAMP).await?;
-        bytes.map_err(|absent| absent.of("timestamp.json")).with_context(|| format!("at {}", self.place))
+        let bytes =
+            self.reader.read(&self.metadata, "timestamp.json", client::LARGEST_TIMESTAMP).await?;
+        bytes
+            .map_err(|absent| absent.of("timestamp.json"))
+            .with_context(|| format!("at {}", self.place))
     }
 }
 
@@ -93,7 +105,8 @@ impl ClientSource {
 fn says_root(bytes: &[u8], version: u64) -> bool {
     let file: Value = serde_json::from_slice(bytes).unwrap_or_default();
     let signed = &file["signed"];
-    signed["_type"].as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("root")) && signed["version"] == version
+    signed["_type"].as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("root"))
+        && signed["version"] == version
 }
 
 /// Reads the file of a trusted root that the user named.

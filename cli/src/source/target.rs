@@ -34,11 +34,9 @@ impl ListedTarget {
     fn of(name: &str, target: &Target) -> anyhow::Result<Self> {
         let sha256 = match target.hashes.get("sha256") {
             Some(digest) => {
-                let digest: [u8; 32] = digest
-                    .as_slice()
-                    .try_into()
-                    .ok()
-                    .with_context(|| format!("the sha256 of the target {name:?} is not a SHA-256"))?;
+                let digest: [u8; 32] = digest.as_slice().try_into().ok().with_context(|| {
+                    format!("the sha256 of the target {name:?} is not a SHA-256")
+                })?;
                 Some(Sha256::from_bytes(digest))
             }
             None => None,
@@ -77,7 +75,9 @@ pub fn list_targets(seen: &VerifiedRepository) -> anyhow::Result<BTreeMap<String
 /// before the last part of the name, tough before the whole name (TUF specification 6.2).
 pub fn consistent_paths(name: &str, target: &ListedTarget) -> Vec<String> {
     let paths = |digest: &String| match name.rsplit_once('/') {
-        Some((folder, file)) => vec![format!("{folder}/{digest}.{file}"), format!("{digest}.{name}")],
+        Some((folder, file)) => {
+            vec![format!("{folder}/{digest}.{file}"), format!("{digest}.{name}")]
+        }
         None => vec![format!("{digest}.{name}")],
     };
     target.digests.iter().flat_map(paths).collect()
@@ -92,8 +92,11 @@ impl ClientSource {
         target: &ListedTarget,
         file: &mut NamedTempFile,
     ) -> anyhow::Result<Sha256> {
-        let paths =
-            if seen.root.root().consistent_snapshot { consistent_paths(name, target) } else { vec![name.to_owned()] };
+        let paths = if seen.root.root().consistent_snapshot {
+            consistent_paths(name, target)
+        } else {
+            vec![name.to_owned()]
+        };
         let mut absent = None;
         for path in paths {
             let path = path.split('/').map(escaped).collect::<Vec<_>>().join("/");
@@ -156,7 +159,9 @@ impl ClientSource {
         let mut left = 2 * target.length;
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
-            left = left.checked_sub(piece.len() as u64).context("they have more bytes than any chunks of it")?;
+            left = left
+                .checked_sub(piece.len() as u64)
+                .context("they have more bytes than any chunks of it")?;
             file.write_all(&piece)?;
         }
         Ok(Ok(()))
@@ -174,7 +179,8 @@ impl ClientSource {
             Ok(pieces) => pieces,
             Err(absent) => return Ok(Err(absent)),
         };
-        let (mut sha256, mut sha512, mut left) = (Hasher::new(), digest::Context::new(&SHA512), target.length);
+        let (mut sha256, mut sha512, mut left) =
+            (Hasher::new(), digest::Context::new(&SHA512), target.length);
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
             left = left.checked_sub(piece.len() as u64).context("it has more bytes than listed")?;

@@ -93,17 +93,28 @@ impl Reader {
     }
 
     /// The bytes of a short file, at most `most`.
-    pub async fn read(&self, base: &Base, path: &str, most: u64) -> anyhow::Result<Fetched<Vec<u8>>> {
+    pub async fn read(
+        &self,
+        base: &Base,
+        path: &str,
+        most: u64,
+    ) -> anyhow::Result<Fetched<Vec<u8>>> {
         let mut tries = 1..TRIES;
         loop {
             match self.read_once(base, path, most).await {
-                Err(error) if kind(&*error).is_none_or(ErrorKind::may_pass) && tries.next().is_some() => {}
+                Err(error)
+                    if kind(&*error).is_none_or(ErrorKind::may_pass) && tries.next().is_some() => {}
                 read => return read,
             }
         }
     }
 
-    async fn read_once(&self, base: &Base, path: &str, most: u64) -> anyhow::Result<Fetched<Vec<u8>>> {
+    async fn read_once(
+        &self,
+        base: &Base,
+        path: &str,
+        most: u64,
+    ) -> anyhow::Result<Fetched<Vec<u8>>> {
         let mut pieces = match self.open(base, path, 0).await? {
             Ok(pieces) => pieces,
             Err(absent) => return Ok(Err(absent)),
@@ -119,7 +130,12 @@ impl Reader {
     }
 
     /// The bytes of the file at the percent-encoded `path`, which is about `length` long.
-    pub async fn open(&self, base: &Base, path: &str, length: u64) -> anyhow::Result<Fetched<Pieces>> {
+    pub async fn open(
+        &self,
+        base: &Base,
+        path: &str,
+        length: u64,
+    ) -> anyhow::Result<Fetched<Pieces>> {
         match base {
             Base::Folder(folder) => from_folder(folder, path).await,
             Base::Web(base) => {
@@ -138,7 +154,8 @@ async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Fetch
     };
     let shown = plain(url.as_str());
     let absent = |error: &TransportError| {
-        let (refused, is_missing) = (ErrorAnswer::of(error), error.kind() == TransportErrorKind::FileNotFound);
+        let (refused, is_missing) =
+            (ErrorAnswer::of(error), error.kind() == TransportErrorKind::FileNotFound);
         let answer = refused.map(|refused| format!("{shown} answers {refused}"));
         match (answer, refused.is_some_and(ErrorAnswer::is_denied)) {
             (Some(answer), true) => Some(Absent::Denied { answer, may_be_missing: is_missing }),
@@ -166,7 +183,9 @@ async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Fetch
         }
     };
     let mut pieces = match transport.fetch(url).await {
-        Err(error) => return absent(&error).map_or_else(|| Err(cannot(error)), |absent| Ok(Err(absent))),
+        Err(error) => {
+            return absent(&error).map_or_else(|| Err(cannot(error)), |absent| Ok(Err(absent)));
+        }
         Ok(pieces) => pieces,
     };
     // Some transports report a missing file only with the first piece.
@@ -191,7 +210,11 @@ async fn from_folder(folder: &Path, path: &str) -> anyhow::Result<Fetched<Pieces
         let cannot = format!("cannot read {}", file.quoted());
         let place = file.clone();
         match spawn_blocking(move || given::open(&place)).await? {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) => {}
             opened => {
                 let opened = File::from_std(opened.context(cannot.clone())?);
                 let pieces = stream::try_unfold(opened, move |mut file| {

@@ -40,7 +40,11 @@ pub fn put_in_folder(
     Ok(sha256)
 }
 
-fn copy(from: &Path, place: &Path, bar: &ProgressBar) -> std::io::Result<(tempfile::NamedTempFile, Sha256)> {
+fn copy(
+    from: &Path,
+    place: &Path,
+    bar: &ProgressBar,
+) -> std::io::Result<(tempfile::NamedTempFile, Sha256)> {
     let mut from = given::open(from)?;
     let mut to = files::beside(place)?;
     let mut hasher = Hasher::new();
@@ -65,13 +69,18 @@ mod tests {
         let (file, uploads) = (folder.path().join("f"), folder.path().join("uploads"));
         std::fs::write(&file, "bytes").unwrap();
         let planned = PlannedUpload { file, name: "a/b/c.bin".parse().unwrap(), length: 5 };
-        let put = |custom| put_in_folder(&planned, &uploads, custom, &ProgressBar::hidden()).unwrap();
+        let put =
+            |custom| put_in_folder(&planned, &uploads, custom, &ProgressBar::hidden()).unwrap();
         assert_eq!(put(Some("{\"v\":1}")), Sha256::of(b"bytes"));
         let read = |name: &str| std::fs::read_to_string(uploads.join("a/b").join(name)).ok();
         assert_eq!(read("c.bin").as_deref(), Some("bytes"));
         assert_eq!(read("c.bin.tuf.json").as_deref(), Some("{\"v\":1}"));
         put(None);
         assert_eq!(read("c.bin.tuf.json"), None);
-        assert_eq!(std::fs::read_dir(uploads.join("a/b")).unwrap().count(), 1, "nothing else is left");
+        assert_eq!(
+            std::fs::read_dir(uploads.join("a/b")).unwrap().count(),
+            1,
+            "nothing else is left"
+        );
     }
 }

@@ -114,7 +114,10 @@ mod tests {
         assert_eq!(names(&[a.clone(), b.clone()], None, None), ["a.bin 1", "b.bin 2"]);
         assert_eq!(names(std::slice::from_ref(&a), Some("x/y"), Some("v1")), ["v1/x/y 1"]);
         assert_eq!(names(std::slice::from_ref(&a), None, Some("v1/")), ["v1/a.bin 1"]);
-        assert!(plan_uploads(&[a.clone(), a.clone()], None, None).is_err(), "one name for two files");
+        assert!(
+            plan_uploads(&[a.clone(), a.clone()], None, None).is_err(),
+            "one name for two files"
+        );
         assert!(plan_uploads(&[folder.path().to_owned()], None, None).is_err());
         assert!(plan_uploads(&[folder.path().join("missing")], None, None).is_err());
         assert!(plan_uploads(&[a], Some("a b"), None).unwrap().is_err());
@@ -123,10 +126,15 @@ mod tests {
     #[test]
     fn custom_metadata_travels_in_ascii() {
         assert_eq!(ascii_custom(r#"{"a": "é😀"}"#).unwrap(), "{\"a\": \"\\u00e9\\ud83d\\ude00\"}");
-        let same = |text: &str| custom::parse(&ascii_custom(text).unwrap()).unwrap() == custom::parse(text).unwrap();
+        let same = |text: &str| {
+            custom::parse(&ascii_custom(text).unwrap()).unwrap() == custom::parse(text).unwrap()
+        };
         assert!(same(r#"{"a": "é😀"}"#) && same(r#"{"b": [1, null]}"#));
         let long = format!("{{\"a\":\"{}\"}}", "é".repeat(500));
-        assert!(custom::parse(&long).is_ok() && ascii_custom(&long).is_err(), "too long once it is escaped");
+        assert!(
+            custom::parse(&long).is_ok() && ascii_custom(&long).is_err(),
+            "too long once it is escaped"
+        );
         for text in ["", "[]", "{\"a\":1.5}", "{\"a\":\n1}"] {
             assert!(ascii_custom(text).is_err(), "{text:?}");
         }

@@ -62,8 +62,16 @@ impl UploadsBucket {
     pub fn of(aws: &AwsRepository) -> anyhow::Result<Self> {
         Ok(Self {
             client: aws.clients.s3.clone(),
-            bucket: aws.resources.uploads_bucket.clone().context("the uploads bucket isn't known")?,
-            prefix: aws.resources.uploads_prefix.clone().context("the uploads prefix isn't known")?,
+            bucket: aws
+                .resources
+                .uploads_bucket
+                .clone()
+                .context("the uploads bucket isn't known")?,
+            prefix: aws
+                .resources
+                .uploads_prefix
+                .clone()
+                .context("the uploads prefix isn't known")?,
         })
     }
 
@@ -77,11 +85,15 @@ impl UploadsBucket {
         let whole = Part { number: 1, offset: 0, length: planned.length };
         let sha256 = digest(&planned.file, whole).await?;
         let sent = if planned.length <= LARGEST_WHOLE {
-            self.put_whole(planned, whole, &sha256, custom).await.inspect(|()| bar.inc(planned.length))
+            self.put_whole(planned, whole, &sha256, custom)
+                .await
+                .inspect(|()| bar.inc(planned.length))
         } else {
             self.put_parts(planned, custom, bar).await
         };
-        sent.with_context(|| format!("cannot upload to s3://{}/{}", self.bucket, self.key(planned)))?;
+        sent.with_context(|| {
+            format!("cannot upload to s3://{}/{}", self.bucket, self.key(planned))
+        })?;
         Ok(sha256)
     }
 
@@ -89,7 +101,13 @@ impl UploadsBucket {
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html>).
     pub async fn remove(&self, name: &TargetName) -> anyhow::Result<()> {
         let key = format!("{}{name}", self.prefix);
-        self.client.delete_object().bucket(&self.bucket).key(key).send().await.map_err(RequestError::from)?;
+        self.client
+            .delete_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await
+            .map_err(RequestError::from)?;
         Ok(())
     }
 
@@ -106,8 +124,9 @@ impl UploadsBucket {
         custom: Option<&str>,
     ) -> anyhow::Result<()> {
         let request = self.client.put_object().bucket(&self.bucket).key(self.key(planned));
-        let request =
-            request.checksum_sha256(base64::encode(sha256.as_bytes())).body(body(&planned.file, whole).await?);
+        let request = request
+            .checksum_sha256(base64::encode(sha256.as_bytes()))
+            .body(body(&planned.file, whole).await?);
         let request = match custom {
             Some(custom) => request.metadata("tuf-custom", custom),
             None => request,
@@ -117,8 +136,14 @@ impl UploadsBucket {
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html>
-    async fn put_parts(&self, planned: &PlannedUpload, custom: Option<&str>, bar: &ProgressBar) -> anyhow::Result<()> {
-        let request = self.client.create_multipart_upload().bucket(&self.bucket).key(self.key(planned));
+    async fn put_parts(
+        &self,
+        planned: &PlannedUpload,
+        custom: Option<&str>,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<()> {
+        let request =
+            self.client.create_multipart_upload().bucket(&self.bucket).key(self.key(planned));
         let request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
         let request = match custom {
             Some(custom) => request.metadata("tuf-custom", custom),
@@ -130,30 +155,51 @@ impl UploadsBucket {
         if sent.is_err() {
             // Parts that stay cost money. If this fails too, the bucket's lifecycle rule removes
             // them.
-            let abort = self.client.abort_multipart_upload().bucket(&self.bucket).key(self.key(planned)).upload_id(id);
+            let abort = self
+                .client
+                .abort_multipart_upload()
+                .bucket(&self.bucket)
+                .key(self.key(planned))
+                .upload_id(id);
             let _ = abort.send().await;
         }
         sent
     }
 
-    async fn send_parts(&self, planned: &PlannedUpload, id: &str, bar: &ProgressBar) -> anyhow::Result<()> {
+    async fn send_parts(
+        &self,
+        planned: &PlannedUpload,
+        id: &str,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<()> {
         let sending = parts(planned.length).into_iter().map(|part| async move {
             let sha256 = base64::encode(digest(&planned.file, part).await?.as_bytes());
-            let request = self.client.upload_part().bucket(&self.bucket).key(self.key(planned)).upload_id(id);
+            let request =
+                self.client.upload_part().bucket(&self.bucket).key(self.key(planned)).upload_id(id);
             let request = request.part_number(part.number).checksum_sha256(&sha256);
-            let request = request.body(body(&planned.file, part).await?).customize().config_override(patience());
+            let request = request
+                .body(body(&planned.file, part).await?)
+                .customize()
+                .config_override(patience());
             let answer = request.send().await.map_err(RequestError::from)?;
             bar.inc(part.length);
             let done = CompletedPart::builder().part_number(part.number).checksum_sha256(sha256);
             anyhow::Ok(done.set_e_tag(answer.e_tag).build())
         });
-        let done: Vec<CompletedPart> = stream::iter(sending).buffered(AT_ONCE).try_collect().await?;
+        let done: Vec<CompletedPart> =
+            stream::iter(sending).buffered(AT_ONCE).try_collect().await?;
         let done = CompletedMultipartUpload::builder().set_parts(Some(done)).build();
-        let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(self.key(planned)).upload_id(id);
+        let request = self
+            .client
+            .complete_multipart_upload()
+            .bucket(&self.bucket)
+            .key(self.key(planned))
+            .upload_id(id);
         // S3 starts its answer at once, then sends nothing while it assembles the parts. This is
         // not a stalled stream
         // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
-        let patience = patience().stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        let patience =
+            patience().stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let request = request.multipart_upload(done).customize().config_override(patience);
         request.send().await.map_err(RequestError::from)?;
         Ok(())
@@ -167,12 +213,17 @@ fn parts(length: u64) -> Vec<Part> {
     // be too many parts.
     let size = (length / 16).clamp(least, largest).max(length.div_ceil(MOST_PARTS));
     let offsets = (0..length.div_ceil(size)).map(|index| index * size);
-    let parts = (1..).zip(offsets).map(|(number, offset)| Part { number, offset, length: size.min(length - offset) });
+    let parts = (1..).zip(offsets).map(|(number, offset)| Part {
+        number,
+        offset,
+        length: size.min(length - offset),
+    });
     parts.collect()
 }
 
 async fn body(file: &Path, part: Part) -> anyhow::Result<ByteStream> {
-    let body = ByteStream::read_from().path(file).offset(part.offset).length(Length::Exact(part.length));
+    let body =
+        ByteStream::read_from().path(file).offset(part.offset).length(Length::Exact(part.length));
     body.build().await.with_context(|| format!("cannot read {}", file.quoted()))
 }
 
@@ -190,14 +241,19 @@ fn hash(file: &Path, part: Part) -> std::io::Result<Sha256> {
     let (mut hasher, mut buffer) = (Hasher::new(), vec![0; 256 * 1024]);
     loop {
         let count = file.read(&mut buffer)?;
-        let Some(piece) = buffer.get(..count).filter(|piece| !piece.is_empty()) else { return Ok(hasher.finish()) };
+        let Some(piece) = buffer.get(..count).filter(|piece| !piece.is_empty()) else {
+            return Ok(hasher.finish());
+        };
         hasher.update(piece);
     }
 }
 
 /// Longer timeouts for a part: the client's own are meant for small requests.
 fn patience() -> Builder {
-    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(4 * ATTEMPT).build();
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(ATTEMPT)
+        .operation_timeout(4 * ATTEMPT)
+        .build();
     Builder::new().timeout_config(timeouts)
 }
 
@@ -217,7 +273,10 @@ mod tests {
             }
             assert_eq!(next, length);
             let first = parts[0].length;
-            assert!(first >= PARTS.0 && (first <= PARTS.1 || length > PARTS.1 * MOST_PARTS), "{length}: {first}");
+            assert!(
+                first >= PARTS.0 && (first <= PARTS.1 || length > PARTS.1 * MOST_PARTS),
+                "{length}: {first}"
+            );
         }
     }
 
@@ -226,6 +285,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("f");
         std::fs::write(&file, "0123456789").unwrap();
-        assert_eq!(hash(&file, Part { number: 2, offset: 3, length: 4 }).unwrap(), Sha256::of(b"3456"));
+        assert_eq!(
+            hash(&file, Part { number: 2, offset: 3, length: 4 }).unwrap(),
+            Sha256::of(b"3456")
+        );
     }
 }

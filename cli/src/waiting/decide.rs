@@ -78,7 +78,11 @@ pub struct DeviceView {
 
 /// Decides what became of an upload; `None` if that is not decided yet. `seen` is `None` until a
 /// device has verified anything.
-pub fn decide(goal: Goal, seen: Option<DeviceView>, current: &CurrentUpload) -> Option<UploadEnding> {
+pub fn decide(
+    goal: Goal,
+    seen: Option<DeviceView>,
+    current: &CurrentUpload,
+) -> Option<UploadEnding> {
     let target = seen.and_then(|seen| seen.target);
     let wanted = match (goal, current) {
         (Goal::Bytes(sha256), _) => Some(sha256),
@@ -91,7 +95,9 @@ pub fn decide(goal: Goal, seen: Option<DeviceView>, current: &CurrentUpload) -> 
         Some(DeviceView { generation, target: None }) if goal == Goal::Gone => {
             return Some(UploadEnding::Gone { generation });
         }
-        Some(DeviceView { generation, target: Some(VisibleTarget { sha256, length }) }) if wanted == Some(sha256) => {
+        Some(DeviceView { generation, target: Some(VisibleTarget { sha256, length }) })
+            if wanted == Some(sha256) =>
+        {
             return Some(UploadEnding::Published { sha256, length, generation });
         }
         _ => {}
@@ -120,7 +126,9 @@ pub fn why_not(goal: Goal, seen: Option<DeviceView>, current: &CurrentUpload) ->
         (_, CurrentUpload::Nothing, _) if target.is_none() => "no such upload exists, and devices \
                                                                see no such target"
             .into(),
-        (Goal::Bytes(wanted), CurrentUpload::Upload { sha256: Some(found), .. }, _) if wanted != *found => {
+        (Goal::Bytes(wanted), CurrentUpload::Upload { sha256: Some(found), .. }, _)
+            if wanted != *found =>
+        {
             format!("another upload has taken its place, with sha256 {found}")
         }
         (_, _, Some(DeviceView { target: Some(VisibleTarget { sha256, .. }), .. })) => {
@@ -136,17 +144,25 @@ mod tests {
 
     #[expect(clippy::unnecessary_wraps, reason = "as `decide` takes it")]
     fn seen(bytes: Option<&[u8]>) -> Option<DeviceView> {
-        let target = bytes.map(|bytes| VisibleTarget { sha256: Sha256::of(bytes), length: bytes.len() as u64 });
+        let target = bytes
+            .map(|bytes| VisibleTarget { sha256: Sha256::of(bytes), length: bytes.len() as u64 });
         Some(DeviceView { generation: 7, target })
     }
 
     fn upload(bytes: Option<&[u8]>, rejection: Option<&str>) -> CurrentUpload {
-        CurrentUpload::Upload { sha256: bytes.map(Sha256::of), rejection: rejection.map(str::to_owned) }
+        CurrentUpload::Upload {
+            sha256: bytes.map(Sha256::of),
+            rejection: rejection.map(str::to_owned),
+        }
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "as `decide` answers it")]
     fn published(bytes: &[u8]) -> Option<UploadEnding> {
-        Some(UploadEnding::Published { sha256: Sha256::of(bytes), length: bytes.len() as u64, generation: 7 })
+        Some(UploadEnding::Published {
+            sha256: Sha256::of(bytes),
+            length: bytes.len() as u64,
+            generation: 7,
+        })
     }
 
     #[test]
@@ -180,14 +196,27 @@ mod tests {
         );
         assert_eq!(decide(Goal::Gone, None, &CurrentUpload::Nothing), None);
         assert_eq!(decide(Goal::Gone, seen(Some(b"a")), &CurrentUpload::Nothing), None);
-        assert!(why_not(Goal::Gone, seen(Some(b"a")), &CurrentUpload::Nothing).contains("still see it"));
+        assert!(
+            why_not(Goal::Gone, seen(Some(b"a")), &CurrentUpload::Nothing).contains("still see it")
+        );
     }
 
     #[test]
     fn an_unknown_name_is_distinguished_from_a_slow_upload() {
-        assert!(why_not(Goal::Current, seen(None), &CurrentUpload::Nothing).starts_with("no such upload exists"));
-        assert!(why_not(Goal::Current, seen(None), &upload(None, None)).starts_with("it is uploaded"));
-        assert!(why_not(Goal::Current, seen(Some(b"a")), &upload(None, None)).starts_with("devices still see other"));
-        assert_eq!(why_not(Goal::Current, None, &CurrentUpload::Nothing), "devices could not be asked");
+        assert!(
+            why_not(Goal::Current, seen(None), &CurrentUpload::Nothing)
+                .starts_with("no such upload exists")
+        );
+        assert!(
+            why_not(Goal::Current, seen(None), &upload(None, None)).starts_with("it is uploaded")
+        );
+        assert!(
+            why_not(Goal::Current, seen(Some(b"a")), &upload(None, None))
+                .starts_with("devices still see other")
+        );
+        assert_eq!(
+            why_not(Goal::Current, None, &CurrentUpload::Nothing),
+            "devices could not be asked"
+        );
     }
 }

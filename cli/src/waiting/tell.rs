@@ -23,7 +23,10 @@ pub fn tell_ending(name: &str, ending: &UploadEnding, as_json: bool) -> Exit {
     }
     match ending {
         UploadEnding::Published { sha256, length, generation } => {
-            say!("published {name}: generation {generation}, {}, sha256 {sha256}", text::bytes(*length));
+            say!(
+                "published {name}: generation {generation}, {}, sha256 {sha256}",
+                text::bytes(*length)
+            );
         }
         UploadEnding::Gone { generation } => say!("gone {name}: generation {generation}"),
         UploadEnding::Rejected { reason } => complain!("rejected {name}: {reason}"),

@@ -10,7 +10,9 @@ use tufline_pipeline::state::records::Hashed;
 use tufline_store::{Head, Key, RejectedUpload, Upload, UploadKey, VersionId};
 use tufline_tuf::{Hasher, Sha256, TargetName};
 
-use super::decide::{CurrentUpload, DeviceView, Goal, UploadEnding, VisibleTarget, decide, why_not};
+use super::decide::{
+    CurrentUpload, DeviceView, Goal, UploadEnding, VisibleTarget, decide, why_not,
+};
 use crate::failure::{advice, is_denied, one_line};
 use crate::repository::{Repository, UploaderView};
 use crate::source::{ClientSource, VerifiedRepository};
@@ -46,7 +48,9 @@ pub async fn wait_for(
     loop {
         let last = Instant::now() >= until;
         let trouble = watch.look().await.err();
-        for (awaited, ending) in awaited.iter().zip(&mut endings).filter(|(_, ending)| ending.is_none()) {
+        for (awaited, ending) in
+            awaited.iter().zip(&mut endings).filter(|(_, ending)| ending.is_none())
+        {
             *ending = watch.decide(awaited, last, trouble.as_ref()).await;
         }
         if let Some(endings) = endings.iter().cloned().collect() {
@@ -100,7 +104,8 @@ impl Watch {
         }
         let new = self.source.update(&self.names).await?;
         if let Some((old, _)) = &self.verified {
-            let versions = |seen: &VerifiedRepository| (seen.timestamp.version, seen.snapshot.version);
+            let versions =
+                |seen: &VerifiedRepository| (seen.timestamp.version, seen.snapshot.version);
             let (before, after) = (versions(old), versions(&new));
             let goes_back = after.0 < before.0 || after.1 < before.1;
             anyhow::ensure!(
@@ -115,7 +120,12 @@ impl Watch {
         Ok(())
     }
 
-    async fn decide(&mut self, awaited: &Awaited, last: bool, trouble: Option<&anyhow::Error>) -> Option<UploadEnding> {
+    async fn decide(
+        &mut self,
+        awaited: &Awaited,
+        last: bool,
+        trouble: Option<&anyhow::Error>,
+    ) -> Option<UploadEnding> {
         let seen = self.verified.as_ref().map(|(repository, _)| DeviceView {
             generation: repository.snapshot.version,
             target: find_target(repository, &awaited.name),
@@ -126,8 +136,11 @@ impl Watch {
             return found;
         }
         // If access is denied, waiting doesn't help.
-        if let Some(denied) = [current.as_ref().err(), trouble].into_iter().flatten().find(|error| is_denied(error)) {
-            let advice = advice(&**denied).await.map(|advice| format!("; {advice}")).unwrap_or_default();
+        if let Some(denied) =
+            [current.as_ref().err(), trouble].into_iter().flatten().find(|error| is_denied(error))
+        {
+            let advice =
+                advice(&**denied).await.map(|advice| format!("; {advice}")).unwrap_or_default();
             return Some(UploadEnding::Denied { reason: one_line(denied) + &advice });
         }
         if !last {
@@ -142,7 +155,9 @@ impl Watch {
     }
 
     async fn find_current(&mut self, name: &str) -> anyhow::Result<CurrentUpload> {
-        let Head::Object(upload) = self.uploader.uploads.head(name).await? else { return Ok(CurrentUpload::Nothing) };
+        let Head::Object(upload) = self.uploader.uploads.head(name).await? else {
+            return Ok(CurrentUpload::Nothing);
+        };
         let rejection = match &upload.version {
             Some(version) => self.read_rejection(name, version).await?,
             None => None,
@@ -152,7 +167,11 @@ impl Watch {
         Ok(CurrentUpload::Upload { sha256, rejection })
     }
 
-    async fn read_rejection(&self, name: &str, version: &VersionId) -> anyhow::Result<Option<String>> {
+    async fn read_rejection(
+        &self,
+        name: &str,
+        version: &VersionId,
+    ) -> anyhow::Result<Option<String>> {
         let key = Key::Rejected(UploadKey::new(name, version));
         let rejected: Option<RejectedUpload> = ledger::read(&*self.uploader.store, &key).await?;
         Ok(rejected.map(|rejected| rejected.reason))

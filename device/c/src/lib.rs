@@ -40,7 +40,10 @@ pub struct TuflineTarget {
 /// # Safety
 /// Follow the rules at the top of this file.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tufline_init(metadata_dir: *const c_char, root_file: *const c_char) -> *mut TuflineFailure {
+pub unsafe extern "C" fn tufline_init(
+    metadata_dir: *const c_char,
+    root_file: *const c_char,
+) -> *mut TuflineFailure {
     // SAFETY: the caller gives a text.
     let folder = unsafe { text(metadata_dir) };
     // SAFETY: the same.
@@ -61,7 +64,9 @@ pub unsafe extern "C" fn tufline_open(
     // SAFETY: the caller gives a text.
     let settings = unsafe { text(settings_file) };
     // SAFETY: the caller gives a place for a pointer.
-    unsafe { give(device, || Ok(TuflineDevice(Device::open(Settings::read(Path::new(settings?))?)?))) }
+    unsafe {
+        give(device, || Ok(TuflineDevice(Device::open(Settings::read(Path::new(settings?))?)?)))
+    }
 }
 
 /// Reads the newest metadata, once per device: for the next update, open another device.
@@ -93,7 +98,9 @@ pub unsafe extern "C" fn tufline_find(
     let find = || {
         let name = name?;
         let found = opened(device)?.find(name)?;
-        found.map(|found| TuflineTarget::new(&found)).ok_or_else(|| Failure::NoSuchTarget(name.to_owned()))
+        found
+            .map(|found| TuflineTarget::new(&found))
+            .ok_or_else(|| Failure::NoSuchTarget(name.to_owned()))
     };
     // SAFETY: the caller gives a place for a pointer.
     unsafe { give(target, find) }
@@ -221,9 +228,14 @@ fn done(act: impl FnOnce() -> Result<(), Failure>) -> *mut TuflineFailure {
 ///
 /// # Safety
 /// `place` is null or points to a writable pointer.
-unsafe fn give<T>(place: *mut *mut T, act: impl FnOnce() -> Result<T, Failure>) -> *mut TuflineFailure {
+unsafe fn give<T>(
+    place: *mut *mut T,
+    act: impl FnOnce() -> Result<T, Failure>,
+) -> *mut TuflineFailure {
     if place.is_null() {
-        return told(&Failure::Settings("the result has no place: the pointer for it is NULL".to_owned()));
+        return told(&Failure::Settings(
+            "the result has no place: the pointer for it is NULL".to_owned(),
+        ));
     }
     let (made, failure) = match act() {
         Ok(made) => (Box::into_raw(Box::new(made)), ptr::null_mut()),
@@ -253,7 +265,8 @@ unsafe fn text<'a>(text: *const c_char) -> Result<&'a str, Failure> {
     }
     // SAFETY: the pointer isn't null, so the text ends in a zero byte.
     let text = unsafe { CStr::from_ptr(text) };
-    text.to_str().map_err(|_| Failure::Settings(format!("'{}' is not UTF-8", text.to_string_lossy())))
+    text.to_str()
+        .map_err(|_| Failure::Settings(format!("'{}' is not UTF-8", text.to_string_lossy())))
 }
 
 fn opened(device: Option<&mut TuflineDevice>) -> Result<&mut Device, Failure> {
@@ -263,7 +276,10 @@ fn opened(device: Option<&mut TuflineDevice>) -> Result<&mut Device, Failure> {
 }
 
 fn told(failure: &Failure) -> *mut TuflineFailure {
-    Box::into_raw(Box::new(TuflineFailure { message: c_text(&failure.to_string()), kind: c_text(failure.kind()) }))
+    Box::into_raw(Box::new(TuflineFailure {
+        message: c_text(&failure.to_string()),
+        kind: c_text(failure.kind()),
+    }))
 }
 
 /// Replaces zero bytes, at which C would stop.

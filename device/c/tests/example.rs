@@ -27,7 +27,12 @@ fn the_header_is_made_of_the_source() {
     let config = cbindgen::Config::from_file(Path::new(HERE).join("cbindgen.toml")).unwrap();
     let source = Path::new(HERE).join("src/lib.rs");
     let mut made = Vec::new();
-    cbindgen::Builder::new().with_src(source).with_config(config).generate().unwrap().write(&mut made);
+    cbindgen::Builder::new()
+        .with_src(source)
+        .with_config(config)
+        .generate()
+        .unwrap()
+        .write(&mut made);
     #[expect(clippy::disallowed_methods, reason = "the person who runs the test asks it to write")]
     if std::env::var_os("UPDATE_HEADER").is_some() {
         fs::write(&path, &made).unwrap();
@@ -57,8 +62,15 @@ fn the_example_updates() {
     let to = folder.path().join("firmware.bin");
 
     let done = update(&program, &settings, "firmware", &to);
-    let told = format!("{} bytes, {}, {{\"board\":\"a\"}}\n", data.len(), hex::encode(Sha256::digest(data)));
-    assert_eq!((text(&done.stdout), text(&done.stderr), done.status.code()), (told, String::new(), Some(0)));
+    let told = format!(
+        "{} bytes, {}, {{\"board\":\"a\"}}\n",
+        data.len(),
+        hex::encode(Sha256::digest(data))
+    );
+    assert_eq!(
+        (text(&done.stdout), text(&done.stderr), done.status.code()),
+        (told, String::new(), Some(0))
+    );
     assert_eq!(fs::read(&to).unwrap(), data);
 
     let failed = update(&program, &settings, "other", &to);
@@ -75,16 +87,28 @@ fn the_example_updates() {
 /// leave theirs.
 fn build(folder: &Path) -> PathBuf {
     let program = folder.join("update");
-    let beside =
-        fs::read_dir(std::env::current_exe().unwrap().parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+    let beside = fs::read_dir(std::env::current_exe().unwrap().parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let is_ours = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        name.starts_with("libtufline_device_c-") && path.extension().is_some_and(|extension| extension == "a")
+        name.starts_with("libtufline_device_c-")
+            && path.extension().is_some_and(|extension| extension == "a")
     };
-    let built = beside.filter(is_ours).max_by_key(|path| fs::metadata(path).unwrap().modified().unwrap()).unwrap();
+    let built = beside
+        .filter(is_ours)
+        .max_by_key(|path| fs::metadata(path).unwrap().modified().unwrap())
+        .unwrap();
     let mut compiler = Command::new("cc");
-    compiler.args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-I"]).arg(Path::new(HERE).join("include"));
-    compiler.arg(Path::new(HERE).join("example/update.c")).arg(built).args(NATIVE).arg("-o").arg(&program);
+    compiler
+        .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-I"])
+        .arg(Path::new(HERE).join("include"));
+    compiler
+        .arg(Path::new(HERE).join("example/update.c"))
+        .arg(built)
+        .args(NATIVE)
+        .arg("-o")
+        .arg(&program);
     let done = compiler.output().unwrap();
     assert!(done.status.success(), "{}", text(&done.stderr));
     program
@@ -102,7 +126,10 @@ fn published(data: &[u8]) -> Repository {
     let mut repository = Repository::new();
     let listed = json!({"length": data.len(), "hashes": {"sha256": hex::encode(Sha256::digest(data))}, "custom": {"board": "a"}});
     let signed = repository.document("targets", 1, &json!({"targets": {"firmware": listed}}));
-    repository.files.insert("1.targets.json".to_owned(), repository::file(&signed, &repository.keys["targets"]));
+    repository.files.insert(
+        "1.targets.json".to_owned(),
+        repository::file(&signed, &repository.keys["targets"]),
+    );
     repository
 }
 
@@ -115,8 +142,11 @@ fn serve() -> String {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let lines: Vec<String> =
-                BufReader::new(&stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+            let lines: Vec<String> = BufReader::new(&stream)
+                .lines()
+                .map(Result::unwrap)
+                .take_while(|line| !line.is_empty())
+                .collect();
             let path = lines[0].split(' ').nth(1).unwrap();
             let file = if path.starts_with("/targets/") {
                 Some(data)
@@ -125,7 +155,10 @@ fn serve() -> String {
             };
             let status = if file.is_some() { "200 OK" } else { "404 Not Found" };
             let body = file.unwrap_or_default();
-            let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
             _ = stream.write_all(&[head.as_bytes(), body].concat());
         }
     });

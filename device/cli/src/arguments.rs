@@ -144,7 +144,10 @@ impl Given {
             }
             (Some("fetch"), _) => Err(usage("fetch takes the name of one target")),
             (Some("download"), []) => {
-                let folder = self.target_dir.take().ok_or_else(|| usage("download needs --target-dir DIR"))?;
+                let folder = self
+                    .target_dir
+                    .take()
+                    .ok_or_else(|| usage("download needs --target-dir DIR"))?;
                 let names = std::mem::take(&mut self.target_names);
                 if names.is_empty() {
                     return Err(usage("download needs --target-name NAME"));
@@ -185,8 +188,9 @@ fn names(words: &[OsString]) -> Result<Vec<String>, Misunderstood> {
 }
 
 fn text(word: &OsString) -> Result<String, Misunderstood> {
-    let text =
-        word.to_str().ok_or_else(|| usage(&format!("'{}' is no name of a target, which is UTF-8", word.display())))?;
+    let text = word.to_str().ok_or_else(|| {
+        usage(&format!("'{}' is no name of a target, which is UTF-8", word.display()))
+    })?;
     Ok(text.to_owned())
 }
 

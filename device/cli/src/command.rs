@@ -37,7 +37,9 @@ pub fn output(command: &[String], longest: Duration, most: u64) -> Result<Vec<u8
 /// Reads the output in a thread of its own: a child of the program may keep the output open after
 /// the program's end.
 fn written(child: &mut Child, until: Instant, most: u64) -> Result<Vec<u8>, String> {
-    let Some(mut output) = child.stdout.take().map(|output| output.take(most + 1)) else { return Ok(Vec::new()) };
+    let Some(mut output) = child.stdout.take().map(|output| output.take(most + 1)) else {
+        return Ok(Vec::new());
+    };
     let (sender, receiver) = mpsc::sync_channel::<io::Result<Vec<u8>>>(1);
     thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -54,7 +56,9 @@ fn end(child: &mut Child, until: Instant) -> Result<(), String> {
     loop {
         match child.try_wait() {
             Ok(Some(status)) if status.success() => return Ok(()),
-            Ok(Some(status)) => return Err(format!("ended with {status}; run it by hand to see why")),
+            Ok(Some(status)) => {
+                return Err(format!("ended with {status}; run it by hand to see why"));
+            }
             Ok(None) if now() >= until => return Err(too_long()),
             Ok(None) => thread::sleep(PAUSE),
             Err(error) => return Err(format!("can't be waited for: {error}")),
@@ -72,7 +76,8 @@ mod tests {
 
     fn shell(text: &str) -> Result<String, String> {
         let command = ["sh", "-c", text].map(str::to_owned);
-        output(&command, Duration::from_millis(500), 10).map(|bytes| String::from_utf8(bytes).unwrap())
+        output(&command, Duration::from_millis(500), 10)
+            .map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
     #[test]
@@ -84,7 +89,10 @@ mod tests {
     #[test]
     fn a_failure_is_one_line_without_the_output() {
         for (text, why) in [
-            ("echo secret; echo secret >&2; exit 3", "sh ended with exit status: 3; run it by hand to see why"),
+            (
+                "echo secret; echo secret >&2; exit 3",
+                "sh ended with exit status: 3; run it by hand to see why",
+            ),
             ("printf 0123456789a", "sh writes more than 10 bytes"),
             ("yes", "sh writes more than 10 bytes"),
             ("exec sleep 60", "sh takes too long and was stopped"),
@@ -93,8 +101,12 @@ mod tests {
         ] {
             assert_eq!(shell(text).unwrap_err(), why, "{text}");
         }
-        let nothing = output(&["/nonexistent/get-token".to_owned()], Duration::from_secs(1), 10).unwrap_err();
-        assert!(nothing.starts_with("/nonexistent/get-token can't be run: No such file"), "{nothing}");
+        let nothing =
+            output(&["/nonexistent/get-token".to_owned()], Duration::from_secs(1), 10).unwrap_err();
+        assert!(
+            nothing.starts_with("/nonexistent/get-token can't be run: No such file"),
+            "{nothing}"
+        );
         assert_eq!(output(&[], Duration::from_secs(1), 10).unwrap_err(), "no program is named");
     }
 }

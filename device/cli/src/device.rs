@@ -80,11 +80,14 @@ impl Device {
             // An update by names may succeed where a pack led nowhere: the pack may have withheld a
             // root, for example. After too many roots there is nothing to repeat, since they are
             // stored.
-            Err(Failure::Update(error)) if came && !matches!(error, Error::Storage { .. } | Error::TooManyRoots(_)) => {
+            Err(Failure::Update(error))
+                if came && !matches!(error, Error::Storage { .. } | Error::TooManyRoots(_)) =>
+            {
                 self.pack_failure.get_or_insert_with(|| error.to_string());
                 self.pack = Some(Pack::default());
                 let folder = self.updater.storage().clone();
-                self.updater = Updater::open(folder, clock(&self.settings), self.settings.limits())?;
+                self.updater =
+                    Updater::open(folder, clock(&self.settings), self.settings.limits())?;
                 self.feed()
             }
             fed => fed,
@@ -104,7 +107,10 @@ impl Device {
             Ok(None) => Err(NetworkFailure::Status(404).to_string()),
             Err(NetworkFailure::Status(204)) => Ok(question.nothing_new()),
             // Any other request would fail in the same way.
-            Err(failure @ (NetworkFailure::Identity { is_passing: false, .. } | NetworkFailure::OverBudget { .. })) => {
+            Err(
+                failure @ (NetworkFailure::Identity { is_passing: false, .. }
+                | NetworkFailure::OverBudget { .. }),
+            ) => {
                 return Err(Failure::network(&url, failure));
             }
             Err(failure) => Err(failure.to_string()),
@@ -151,14 +157,24 @@ impl Device {
     ///
     /// # Errors
     /// [`Failure`], as in [`Self::fetch`].
-    pub fn fetch_with(&self, found: &FoundTarget, to: &Path, seed: Option<&Path>) -> Result<FetchedTarget, Failure> {
+    pub fn fetch_with(
+        &self,
+        found: &FoundTarget,
+        to: &Path,
+        seed: Option<&Path>,
+    ) -> Result<FetchedTarget, Failure> {
         let fetch = Fetch {
             wanted: Wanted { connection: &self.connection, found, to, tries: self.settings.tries },
             url: self.settings.target(&found.path)?,
             packed: self.pack.as_ref().and_then(|pack| pack.target(&found.path)),
             seed,
             chunks_url: self.settings.chunks(&found.path)?,
-            fetched: FetchedTarget { length: found.target.length, received: 0, copied: 0, whole_since: None },
+            fetched: FetchedTarget {
+                length: found.target.length,
+                received: 0,
+                copied: 0,
+                whole_since: None,
+            },
         };
         fetch.run()
     }
@@ -167,7 +183,12 @@ impl Device {
     ///
     /// # Errors
     /// [`Failure`]; [`Failure::NoSuchTarget`] if the repository has no such target.
-    pub fn find_and_fetch(&mut self, name: &str, to: &Path, seed: Option<&Path>) -> Result<FetchedTarget, Failure> {
+    pub fn find_and_fetch(
+        &mut self,
+        name: &str,
+        to: &Path,
+        seed: Option<&Path>,
+    ) -> Result<FetchedTarget, Failure> {
         self.refresh_for(&[], &[name])?;
         let found = self.find(name)?.ok_or_else(|| Failure::NoSuchTarget(name.to_owned()))?;
         self.fetch_with(&found, to, seed)
@@ -229,7 +250,8 @@ fn begin_with(folder: &mut Folder, root: &Path) -> Result<TrustedRoot, Failure> 
     reason = "the edge: here the device's clock is read, once an update (TUF specification 5.1)"
 )]
 fn clock(settings: &Settings) -> Clock {
-    let floor = built().map(|built| Floor { built, longest_timestamp: settings.longest_timestamp() });
+    let floor =
+        built().map(|built| Floor { built, longest_timestamp: settings.longest_timestamp() });
     let floor = floor.filter(|_| !settings.believe_clock);
     Clock { now: jiff::Timestamp::now(), floor }
 }

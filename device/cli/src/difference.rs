@@ -8,7 +8,8 @@ use std::path::Path;
 
 use ruzstd::decoding::{BlockDecodingStrategy, Dictionary, FrameDecoder};
 use tufline_chunks::{
-    Entry, HISTORY, LARGEST_BLOB, LEAST_LIST, List, SMALLEST_BLOB, digest, list_bytes, usual_list_bytes,
+    Entry, HISTORY, LARGEST_BLOB, LEAST_LIST, List, SMALLEST_BLOB, digest, list_bytes,
+    usual_list_bytes,
 };
 
 use crate::durable;
@@ -60,7 +61,12 @@ pub struct Difference<'d> {
 
 impl<'d> Difference<'d> {
     /// Begins, or goes on with what an earlier one kept beside the part. `url` is where the chunks are.
-    pub fn begin(wanted: Wanted<'d>, seed: &Path, url: &'d str, part: &Part<'_>) -> Result<Self, Stop> {
+    pub fn begin(
+        wanted: Wanted<'d>,
+        seed: &Path,
+        url: &'d str,
+        part: &Part<'_>,
+    ) -> Result<Self, Stop> {
         let whole = |why: &str| Err(Stop::Whole(why.to_owned()));
         let target = &wanted.found.target;
         if part.comes_whole() {
@@ -69,11 +75,15 @@ impl<'d> Difference<'d> {
         if !(SMALLEST_BLOB..=LARGEST_BLOB).contains(&target.length) {
             return whole("of a target of this length no chunks are made");
         }
-        let Some(sha256) = target.hashes.get("sha256").and_then(|digest| digest.as_slice().try_into().ok()) else {
+        let Some(sha256) =
+            target.hashes.get("sha256").and_then(|digest| digest.as_slice().try_into().ok())
+        else {
             return whole("no SHA-256 is listed of it, by which chunks are found");
         };
-        let opened = seed::open(seed).map_err(|error| Stop::Whole(format!("{}: {error}", seed.display())))?;
-        let window = Window::open(wanted.connection, url, &part.beside(PACKED), sha256).map_err(wanted.written())?;
+        let opened = seed::open(seed)
+            .map_err(|error| Stop::Whole(format!("{}: {error}", seed.display())))?;
+        let window = Window::open(wanted.connection, url, &part.beside(PACKED), sha256)
+            .map_err(wanted.written())?;
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(MOST_WINDOW);
         let patience = Patience::new(wanted.tries, wanted.connection.deadline());
@@ -92,7 +102,8 @@ impl<'d> Difference<'d> {
         self.window.length = Some(list.bytes().len() as u64 + packed);
         recover(&list, part).map_err(self.wanted.written())?;
         let places = Places::find(&list, &self.seed);
-        let mut places = places.map_err(|error| Stop::Whole(format!("the seed can't be read: {error}")))?;
+        let mut places =
+            places.map_err(|error| Stop::Whole(format!("the seed can't be read: {error}")))?;
         places.join(&list, MOST_JOINED);
         let needs = self.needs(&list, &places, part);
         if needs >= self.wanted.found.target.length - part.length() {
@@ -105,7 +116,9 @@ impl<'d> Difference<'d> {
     /// The list, which is kept beside the part once it is whole.
     fn list(&mut self, part: &Part<'_>) -> Result<List, Stop> {
         let (path, length) = (part.beside(LIST), self.wanted.found.target.length);
-        if let Some(list) = fs::read(&path).ok().and_then(|bytes| List::read(bytes, &self.sha256, length).ok()) {
+        if let Some(list) =
+            fs::read(&path).ok().and_then(|bytes| List::read(bytes, &self.sha256, length).ok())
+        {
             return Ok(list);
         }
         // It may be what was kept of it that is damaged.
@@ -144,7 +157,8 @@ impl<'d> Difference<'d> {
         for (index, entry) in list.entries().enumerate() {
             offset += u64::from(entry.length);
             if part.length() < offset && places.get(index) == Place::Server {
-                needs += u64::from(entry.packed) - self.window.has(packed).min(u64::from(entry.packed));
+                needs +=
+                    u64::from(entry.packed) - self.window.has(packed).min(u64::from(entry.packed));
             }
             packed += u64::from(entry.packed);
         }
@@ -152,7 +166,12 @@ impl<'d> Difference<'d> {
     }
 
     /// Adds all chunks that the part lacks.
-    fn add_all(&mut self, list: &List, places: &mut Places, part: &mut Part<'_>) -> Result<(), Stop> {
+    fn add_all(
+        &mut self,
+        list: &List,
+        places: &mut Places,
+        part: &mut Part<'_>,
+    ) -> Result<(), Stop> {
         let (mut offset, mut packed, mut chunk) = (0, list.bytes().len() as u64, Vec::new());
         for (index, entry) in list.entries().enumerate() {
             let end = offset + u64::from(entry.length);
@@ -167,7 +186,13 @@ impl<'d> Difference<'d> {
                     // The seed may have changed since it was searched.
                     places.ask_server(index);
                     let history = history(part, offset).map_err(self.wanted.written())?;
-                    self.take(packed, packed + places.run(list, index), &entry, &history, &mut chunk)?;
+                    self.take(
+                        packed,
+                        packed + places.run(list, index),
+                        &entry,
+                        &history,
+                        &mut chunk,
+                    )?;
                 } else if matches!(places.get(index), Place::Seed(_)) {
                     self.copied += (chunk.len() - known) as u64;
                 }
@@ -180,12 +205,21 @@ impl<'d> Difference<'d> {
     }
 
     /// The chunk that is packed from this byte on; with it all up to `end` is asked for.
-    fn take(&mut self, packed: u64, end: u64, entry: &Entry, history: &[u8], chunk: &mut Vec<u8>) -> Result<(), Stop> {
+    fn take(
+        &mut self,
+        packed: u64,
+        end: u64,
+        entry: &Entry,
+        history: &[u8],
+        chunk: &mut Vec<u8>,
+    ) -> Result<(), Stop> {
         // It may be what was kept of it that is damaged.
         for _ in 0..2 {
             let bytes = self.bytes(packed..packed + u64::from(entry.packed), end)?;
             chunk.resize(entry.length as usize, 0);
-            if unpack(&mut self.decoder, &bytes, history, chunk).is_some() && digest(chunk) == entry.digest {
+            if unpack(&mut self.decoder, &bytes, history, chunk).is_some()
+                && digest(chunk) == entry.digest
+            {
                 return Ok(());
             }
             self.window.forget();
@@ -238,12 +272,18 @@ fn history(part: &Part<'_>, offset: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Unpacks one frame, which must have as many bytes as `chunk`, and nothing behind it.
-fn unpack(decoder: &mut FrameDecoder, mut packed: &[u8], history: &[u8], chunk: &mut [u8]) -> Option<()> {
+fn unpack(
+    decoder: &mut FrameDecoder,
+    mut packed: &[u8],
+    history: &[u8],
+    chunk: &mut [u8],
+) -> Option<()> {
     decoder.init(&mut packed).ok()?;
     if !history.is_empty() {
         // The decoder takes history as a part of a dictionary only. The tables that come with one
         // serve no frame here: none was packed with them.
-        let mut dictionary = Dictionary::decode_dict(&tufline_pack::dictionary::<&[u8]>(&[])).ok()?;
+        let mut dictionary =
+            Dictionary::decode_dict(&tufline_pack::dictionary::<&[u8]>(&[])).ok()?;
         dictionary.dict_content = history.to_vec();
         // As without a dictionary (RFC 8878, section 3.1.1.5).
         dictionary.offset_hist = [1, 4, 8];

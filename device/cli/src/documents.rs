@@ -52,9 +52,9 @@ fn hand_over(
     match machine.give(bytes.as_deref().map_or(Answer::Missing, Answer::Bytes)) {
         // A page in the document's place (a captive portal), or half of the document: something on
         // the way interferes, and may stop soon.
-        Err(Error::Refused { why: Why::Invalid(why @ tufline_client::Invalid::Json(_)), .. }) => {
-            Ok(Err(NetworkFailure::NotADocument(why.to_string())))
-        }
+        Err(Error::Refused {
+            why: Why::Invalid(why @ tufline_client::Invalid::Json(_)), ..
+        }) => Ok(Err(NetworkFailure::NotADocument(why.to_string()))),
         given => Ok(Ok(given?)),
     }
 }

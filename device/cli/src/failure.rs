@@ -67,12 +67,17 @@ impl Failure {
     pub(crate) fn network(url: &str, failure: NetworkFailure) -> Self {
         match failure {
             NetworkFailure::Identity { why, .. } => Self::Identity(why),
-            NetworkFailure::OverBudget { needs, left } => Self::Budget { what: shown(url), needs, left },
+            NetworkFailure::OverBudget { needs, left } => {
+                Self::Budget { what: shown(url), needs, left }
+            }
             failure => Self::Network { url: shown(url), failure },
         }
     }
 
-    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+    pub(crate) fn file(
+        action: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |error| Self::File { action, path, error }
     }
@@ -83,7 +88,9 @@ impl Failure {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Update(Error::Storage { .. }) | Self::File { .. } => "file",
-            Self::Update(Error::NotInitialised | Error::DamagedRoot(_) | Error::InitialisedOtherwise(_))
+            Self::Update(
+                Error::NotInitialised | Error::DamagedRoot(_) | Error::InitialisedOtherwise(_),
+            )
             | Self::Settings(_) => "settings",
             Self::Update(Error::Missing(_)) => "missing",
             Self::Update(_) | Self::Target { .. } => "refused",
@@ -108,7 +115,9 @@ pub enum NetworkFailure {
     #[error("the answer comes more slowly than {0} bytes a second")]
     TooSlow(u64),
     /// The deadline passed before the whole answer came.
-    #[error("the deadline passed before all bytes came; the bytes of a target are kept for the next try")]
+    #[error(
+        "the deadline passed before all bytes came; the bytes of a target are kept for the next try"
+    )]
     TooLate,
     /// The answer would exceed [`Settings::max_bytes`](crate::Settings::max_bytes).
     #[error("the answer needs {needs} bytes, and max-bytes allows {left} more")]

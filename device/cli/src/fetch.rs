@@ -54,8 +54,8 @@ impl Fetch<'_> {
         let mut anew = false;
         loop {
             // Whoever else fetches it to this place is waited for, and may have left it there.
-            let Some(mut part) =
-                part::open_unless_there(self.wanted.found, self.wanted.to).map_err(self.wanted.written())?
+            let Some(mut part) = part::open_unless_there(self.wanted.found, self.wanted.to)
+                .map_err(self.wanted.written())?
             else {
                 return Ok(self.fetched);
             };
@@ -77,7 +77,9 @@ impl Fetch<'_> {
                 Ok(()) => return Ok(self.fetched),
                 // It may be what was kept that is damaged, or one of several answers that was another's: once more, from the beginning.
                 Err(_) if !anew && (kept > 0 || answers > 1) => anew = true,
-                Err(why) => return Err(Failure::Target { name: self.wanted.found.name.clone(), why }),
+                Err(why) => {
+                    return Err(Failure::Target { name: self.wanted.found.name.clone(), why });
+                }
             }
         }
     }
@@ -112,7 +114,9 @@ impl Fetch<'_> {
         match part.finish(self.wanted.to).map_err(self.wanted.written())? {
             Ok(()) => Ok(true),
             Err(why) => {
-                match part::open_unless_there(self.wanted.found, self.wanted.to).map_err(self.wanted.written())? {
+                match part::open_unless_there(self.wanted.found, self.wanted.to)
+                    .map_err(self.wanted.written())?
+                {
                     Some(part) => self.comes_whole(part, Stop::Misled(why)),
                     None => Ok(true),
                 }
@@ -147,7 +151,11 @@ impl Fetch<'_> {
                 patience.progressed();
             }
             if !failure.is_passing() || !patience.again() {
-                return Err(self.wanted.failure(&self.url, failure, self.fetched.whole_since.as_deref()));
+                return Err(self.wanted.failure(
+                    &self.url,
+                    failure,
+                    self.fetched.whole_since.as_deref(),
+                ));
             }
         }
         Ok(answers)
@@ -155,18 +163,26 @@ impl Fetch<'_> {
 
     /// One request for what is missing.
     fn ask(&mut self, part: &mut Part<'_>) -> Result<Result<(), NetworkFailure>, Failure> {
-        let file =
-            match self.wanted.connection.file(&self.url, self.wanted.found.target.length, part.length(), part.etag()) {
-                Ok(Answer::File(file)) => file,
-                Ok(Answer::Missing) => return Err(Error::Missing(format!("target {}", self.wanted.found.name)).into()),
-                Ok(Answer::Forbidden) => return Ok(Err(NetworkFailure::Status(403))),
-                // It may be the question for a part: another file is there, or the server takes no such question.
-                Err(NetworkFailure::Status(400 | 412 | 416 | 431)) if part.length() > 0 => {
-                    part.begin_anew().map_err(self.wanted.written())?;
-                    return Ok(Err(NetworkFailure::Broken("the server has no such part of the file".to_owned())));
-                }
-                Err(failure) => return Ok(Err(failure)),
-            };
+        let file = match self.wanted.connection.file(
+            &self.url,
+            self.wanted.found.target.length,
+            part.length(),
+            part.etag(),
+        ) {
+            Ok(Answer::File(file)) => file,
+            Ok(Answer::Missing) => {
+                return Err(Error::Missing(format!("target {}", self.wanted.found.name)).into());
+            }
+            Ok(Answer::Forbidden) => return Ok(Err(NetworkFailure::Status(403))),
+            // It may be the question for a part: another file is there, or the server takes no such question.
+            Err(NetworkFailure::Status(400 | 412 | 416 | 431)) if part.length() > 0 => {
+                part.begin_anew().map_err(self.wanted.written())?;
+                return Ok(Err(NetworkFailure::Broken(
+                    "the server has no such part of the file".to_owned(),
+                )));
+            }
+            Err(failure) => return Ok(Err(failure)),
+        };
         match self.fit(&file) {
             Fit::Wrong => Ok(Err(another_file())),
             // It must not cost what was kept.
@@ -217,7 +233,11 @@ impl Fetch<'_> {
         loop {
             let bytes = match file.read(&mut piece) {
                 Ok([]) if part.is_whole() => return Ok(Ok(())),
-                Ok([]) => return Ok(Err(NetworkFailure::Broken("the answer ended too early".to_owned()))),
+                Ok([]) => {
+                    return Ok(Err(NetworkFailure::Broken(
+                        "the answer ended too early".to_owned(),
+                    )));
+                }
                 Ok(bytes) => bytes,
                 Err(failure) => return Ok(Err(failure)),
             };

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ureq::http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION, RANGE,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION,
+    RANGE,
 };
 use ureq::http::response::Parts;
 use ureq::http::{HeaderMap, StatusCode};
@@ -127,7 +128,9 @@ impl Connection {
         };
         let tls = || {
             let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            TlsConfig::builder().unversioned_rustls_crypto_provider(provider).root_certs(trusted.clone())
+            TlsConfig::builder()
+                .unversioned_rustls_crypto_provider(provider)
+                .root_certs(trusted.clone())
         };
         let certificate = match &settings.identity {
             Identity::Certificate { certificate, key } | Identity::Iot { certificate, key, .. } => {
@@ -136,7 +139,9 @@ impl Connection {
                     .map_err(|error| Failure::Settings(format!("{}: {error}", key.display())))?;
                 Some(ClientCert::new_with_certs(&certificates(certificate)?, key))
             }
-            Identity::None | Identity::Token(_) | Identity::TokenCommand(_) | Identity::Keys(_) => None,
+            Identity::None | Identity::Token(_) | Identity::TokenCommand(_) | Identity::Keys(_) => {
+                None
+            }
         };
         let agent = |tls: TlsConfigBuilder| {
             Agent::config_builder()
@@ -216,7 +221,13 @@ impl Connection {
     /// Fetches a file of this length from its byte `from` on, if it still has this `ETag` (RFC
     /// 9110, section 13.1.5), else from its beginning. Asks for no compression: a part of a
     /// compressed file is useless.
-    pub fn file(&self, url: &str, length: u64, from: u64, etag: Option<&str>) -> Result<Answer, NetworkFailure> {
+    pub fn file(
+        &self,
+        url: &str,
+        length: u64,
+        from: u64,
+        etag: Option<&str>,
+    ) -> Result<Answer, NetworkFailure> {
         let mut fields = HeaderMap::new();
         fields.insert(ACCEPT_ENCODING, ureq::http::HeaderValue::from_static("identity"));
         if from > 0 {
@@ -232,7 +243,12 @@ impl Connection {
     /// Fetches these bytes of a file, or all of it if the server ignores ranges. Keeps the target
     /// of a redirect in `link`, and asks there directly the next time, until that answers with an
     /// error, as an expired link does.
-    pub fn range(&self, url: &str, part: &Range<u64>, link: &mut Option<String>) -> Result<Answer, NetworkFailure> {
+    pub fn range(
+        &self,
+        url: &str,
+        part: &Range<u64>,
+        link: &mut Option<String>,
+    ) -> Result<Answer, NetworkFailure> {
         let mut fields = HeaderMap::new();
         fields.insert(ACCEPT_ENCODING, ureq::http::HeaderValue::from_static("identity"));
         insert(&mut fields, RANGE, &format!("bytes={}-{}", part.start, part.end.saturating_sub(1)));
@@ -262,17 +278,25 @@ impl Connection {
             if !matches!(parts.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return self.answer(&parts, body);
             }
-            let to = parts.headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
+            let to =
+                parts.headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
             url = location::resolve(&url, to).map_err(NetworkFailure::Broken)?;
             (parts, body) = self.ask(&self.stranger, &url, fields, length)?;
             *link = Some(url.clone());
         }
-        Err(NetworkFailure::Broken(format!("the servers redirect the request more than {MOST_REDIRECTS} times")))
+        Err(NetworkFailure::Broken(format!(
+            "the servers redirect the request more than {MOST_REDIRECTS} times"
+        )))
     }
 
     /// Asks the first server, with the device's credentials. If the server refuses them, asks once
     /// more with new ones, if there are any.
-    fn ask_as_known(&self, url: &str, fields: &HeaderMap, length: u64) -> Result<(Parts, Body), NetworkFailure> {
+    fn ask_as_known(
+        &self,
+        url: &str,
+        fields: &HeaderMap,
+        length: u64,
+    ) -> Result<(Parts, Body), NetworkFailure> {
         let Some(shown) = &self.shown else { return self.ask(&self.agent, url, fields, length) };
         let ask = || {
             let mut fields = fields.clone();
@@ -293,9 +317,16 @@ impl Connection {
 
     /// Makes one request. Its time limit is that of a body of `length` bytes at the slowest allowed
     /// rate, however the answer trickles in.
-    fn ask(&self, agent: &Agent, url: &str, fields: &HeaderMap, length: u64) -> Result<(Parts, Body), NetworkFailure> {
+    fn ask(
+        &self,
+        agent: &Agent,
+        url: &str,
+        fields: &HeaderMap,
+        length: u64,
+    ) -> Result<(Parts, Body), NetworkFailure> {
         let longest = LONGEST_SILENCE * 2 + Duration::from_secs(length / self.slowest.max(1));
-        let mut request = agent.get(url).config().timeout_global(Some(longest.min(self.left()))).build();
+        let mut request =
+            agent.get(url).config().timeout_global(Some(longest.min(self.left()))).build();
         for (name, value) in fields {
             request = request.header(name, value);
         }
@@ -306,14 +337,16 @@ impl Connection {
     fn answer(&self, parts: &Parts, body: Body) -> Result<Answer, NetworkFailure> {
         let from = match parts.status {
             StatusCode::OK => 0,
-            StatusCode::PARTIAL_CONTENT => begin(&parts.headers)
-                .ok_or_else(|| NetworkFailure::Broken("the answer has no usable Content-Range".to_owned()))?,
+            StatusCode::PARTIAL_CONTENT => begin(&parts.headers).ok_or_else(|| {
+                NetworkFailure::Broken("the answer has no usable Content-Range".to_owned())
+            })?,
             StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(Answer::Missing),
             StatusCode::FORBIDDEN => return Ok(Answer::Forbidden),
             status => return Err(NetworkFailure::Status(status.as_u16())),
         };
         let is_encoded = parts.headers.contains_key(CONTENT_ENCODING);
-        let sent = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let sent =
+            parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         self.budget.expect(sent.unwrap_or(0))?;
         // For a compressed body, only this header tells how many bytes are sent.
         let paid = sent.filter(|_| is_encoded);
@@ -335,7 +368,11 @@ impl Connection {
     }
 
     fn failure(&self, why: &str) -> NetworkFailure {
-        if now() >= self.deadline { NetworkFailure::TooLate } else { NetworkFailure::Broken(why.to_owned()) }
+        if now() >= self.deadline {
+            NetworkFailure::TooLate
+        } else {
+            NetworkFailure::Broken(why.to_owned())
+        }
     }
 }
 
@@ -347,7 +384,9 @@ impl FileAnswer {
                 Ok(read) => break read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if now() >= self.deadline => return Err(NetworkFailure::TooLate),
-                Err(error) => return Err(NetworkFailure::Broken(format!("the connection broke: {error}"))),
+                Err(error) => {
+                    return Err(NetworkFailure::Broken(format!("the connection broke: {error}")));
+                }
             }
         };
         if !self.is_paid {
@@ -379,7 +418,9 @@ impl FileAnswer {
 /// useless.
 fn expect_plain(answer: Answer) -> Result<Answer, NetworkFailure> {
     if let Answer::File(FileAnswer { is_encoded: true, .. }) = &answer {
-        return Err(NetworkFailure::Broken("the answer is compressed, although the request forbids it".to_owned()));
+        return Err(NetworkFailure::Broken(
+            "the answer is compressed, although the request forbids it".to_owned(),
+        ));
     }
     Ok(answer)
 }

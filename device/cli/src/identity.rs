@@ -82,7 +82,10 @@ impl fmt::Debug for Shown {
 impl Shown {
     /// The credentials of a device with these settings; `None` if its requests carry none. `agent`
     /// makes the HTTP client for the credentials provider.
-    pub fn new(settings: &Settings, agent: impl FnOnce() -> Agent) -> Result<Option<Self>, Failure> {
+    pub fn new(
+        settings: &Settings,
+        agent: impl FnOnce() -> Agent,
+    ) -> Result<Option<Self>, Failure> {
         let source = match &settings.identity {
             Identity::None | Identity::Certificate { .. } => return Ok(None),
             Identity::Token(path) => Source::TokenFile(path.clone()),
@@ -91,7 +94,12 @@ impl Shown {
             Identity::Iot { endpoint, role_alias, thing, .. } => {
                 let url = credentials_url(endpoint, role_alias)?;
                 if let Some(thing) = thing {
-                    expect("thing", thing, is_thing, "give the name of the thing as AWS IoT has it")?;
+                    expect(
+                        "thing",
+                        thing,
+                        is_thing,
+                        "give the name of the thing as AWS IoT has it",
+                    )?;
                 }
                 Source::Iot { url, thing: thing.clone(), agent: agent() }
             }
@@ -117,8 +125,12 @@ impl Shown {
             None => self.obtain(&mut state, left)?,
         };
         match held {
-            Held::Token(token) => Ok(HeaderMap::from_iter([(AUTHORIZATION, field(&format!("Bearer {token}"))?)])),
-            Held::Keys(keys) => signature::fields(url, &keys, &self.region, state.now()).map_err(cannot),
+            Held::Token(token) => {
+                Ok(HeaderMap::from_iter([(AUTHORIZATION, field(&format!("Bearer {token}"))?)]))
+            }
+            Held::Keys(keys) => {
+                signature::fields(url, &keys, &self.region, state.now()).map_err(cannot)
+            }
         }
     }
 
@@ -156,7 +168,9 @@ impl Shown {
                 let keys = Keys::read(&read(path)?);
                 Held::Keys(keys.map_err(|why| cannot(format!("{}: {why}", path.display())))?)
             }
-            Source::Iot { url, thing, agent } => Held::Keys(ask(agent, url, thing.as_deref(), state, left)?),
+            Source::Iot { url, thing, agent } => {
+                Held::Keys(ask(agent, url, thing.as_deref(), state, left)?)
+            }
         };
         state.held = Some(held.clone());
         Ok(held)
@@ -173,7 +187,9 @@ impl State {
     /// refused signature: the device's clock may be wrong.
     fn learn(&mut self, fields: &HeaderMap) {
         let date = fields.get(DATE).and_then(|date| date.to_str().ok());
-        if let Some(date) = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok()) {
+        if let Some(date) =
+            date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok())
+        {
             self.ahead = date.duration_since(now());
         }
     }
@@ -188,8 +204,10 @@ fn ask(
     state: &mut State,
     left: Duration,
 ) -> Result<Keys, NetworkFailure> {
-    let failed =
-        |why: String, is_passing| NetworkFailure::Identity { why: format!("{}: {why}", shown(url)), is_passing };
+    let failed = |why: String, is_passing| NetworkFailure::Identity {
+        why: format!("{}: {why}", shown(url)),
+        is_passing,
+    };
     let mut request = agent.get(url).config().timeout_global(Some(left.min(LONGEST))).build();
     if let Some(thing) = thing {
         request = request.header("x-amzn-iot-thingname", thing);
@@ -212,7 +230,9 @@ fn ask(
 fn said(answer: &[u8]) -> String {
     let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
     let message = answer.get("message").and_then(Value::as_str);
-    message.map(|message| format!(": {}", message.chars().take(MOST_SAID).collect::<String>())).unwrap_or_default()
+    message
+        .map(|message| format!(": {}", message.chars().take(MOST_SAID).collect::<String>()))
+        .unwrap_or_default()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, NetworkFailure> {
@@ -257,7 +277,9 @@ fn credentials_url(endpoint: &str, role_alias: &str) -> Result<String, Failure> 
     let instead = "give the host that `aws iot describe-endpoint --endpoint-type iot:CredentialProvider` answers";
     expect("endpoint", endpoint, is_host, instead)?;
     // <https://docs.aws.amazon.com/iot/latest/apireference/API_CreateRoleAlias.html>
-    let is_alias = |alias: &str| alias.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_=,@-".contains(&byte));
+    let is_alias = |alias: &str| {
+        alias.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_=,@-".contains(&byte))
+    };
     expect("role-alias", role_alias, is_alias, "give the name of the role alias, not its ARN")?;
     Ok(format!("https://{endpoint}/role-aliases/{role_alias}/credentials"))
 }
@@ -267,7 +289,12 @@ fn is_thing(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":_-".contains(&byte))
 }
 
-fn expect(setting: &str, value: &str, is_right: impl FnOnce(&str) -> bool, instead: &str) -> Result<(), Failure> {
+fn expect(
+    setting: &str,
+    value: &str,
+    is_right: impl FnOnce(&str) -> bool,
+    instead: &str,
+) -> Result<(), Failure> {
     if !value.is_empty() && is_right(value) {
         return Ok(());
     }
@@ -285,11 +312,14 @@ fn region(settings: &Settings) -> Result<String, Failure> {
     });
     match region {
         Some(region)
-            if region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') && !region.is_empty() =>
+            if region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                && !region.is_empty() =>
         {
             Ok(region.to_owned())
         }
-        Some(region) => Err(Failure::Settings(format!("region is '{region}': set a region such as eu-central-1"))),
+        Some(region) => Err(Failure::Settings(format!(
+            "region is '{region}': set a region such as eu-central-1"
+        ))),
         None => Err(Failure::Settings(format!(
             "signatures need a region, and {} doesn't contain one: set region",
             shown(&settings.metadata_url)
@@ -306,7 +336,11 @@ fn now() -> Timestamp {
 mod tests {
     use super::*;
 
-    fn with(identity: Identity, metadata_url: &str, region: Option<&str>) -> Result<Option<Shown>, Failure> {
+    fn with(
+        identity: Identity,
+        metadata_url: &str,
+        region: Option<&str>,
+    ) -> Result<Option<Shown>, Failure> {
         let mut settings = Settings::new("m".into());
         settings.identity = identity;
         settings.metadata_url = metadata_url.to_owned();
@@ -318,9 +352,17 @@ mod tests {
     fn the_region_is_that_of_the_api() {
         for (url, told, region) in [
             ("https://a1.execute-api.eu-central-1.amazonaws.com/metadata/", None, "eu-central-1"),
-            ("https://a1.execute-api.cn-north-1.amazonaws.com.cn:443/metadata/", None, "cn-north-1"),
+            (
+                "https://a1.execute-api.cn-north-1.amazonaws.com.cn:443/metadata/",
+                None,
+                "cn-north-1",
+            ),
             ("https://a1-vpce-2.execute-api.us-east-1.amazonaws.com", None, "us-east-1"),
-            ("https://a1.execute-api.eu-central-1.amazonaws.com/metadata/", Some("eu-west-1"), "eu-west-1"),
+            (
+                "https://a1.execute-api.eu-central-1.amazonaws.com/metadata/",
+                Some("eu-west-1"),
+                "eu-west-1",
+            ),
             ("https://tuf.example.org/execute-api.eu-west-2.x", Some("eu-west-1"), "eu-west-1"),
         ] {
             let shown = with(Identity::Keys("k".into()), url, told).unwrap().unwrap();
@@ -330,7 +372,11 @@ mod tests {
             ("https://tuf.example.org/execute-api.eu-west-2.x", None, "set region"),
             ("https://execute-api", None, "set region"),
             ("https://a1.execute-api.eu-central-1.amazonaws.com", Some(""), "region is ''"),
-            ("https://a1.execute-api.eu-central-1.amazonaws.com", Some("eu central"), "region is 'eu central'"),
+            (
+                "https://a1.execute-api.eu-central-1.amazonaws.com",
+                Some("eu central"),
+                "region is 'eu central'",
+            ),
             ("", Some("eu-central-1"), "set metadata-url"),
         ] {
             let why_not = with(Identity::Keys("k".into()), url, told).unwrap_err().to_string();
@@ -353,7 +399,10 @@ mod tests {
                 iot("https://a.credentials.iot.eu-central-1.amazonaws.com", "alias", "t"),
                 "identity.iot.endpoint is 'https",
             ),
-            (iot("a.credentials.iot.eu-central-1.amazonaws.com/x", "alias", "t"), "identity.iot.endpoint is 'a."),
+            (
+                iot("a.credentials.iot.eu-central-1.amazonaws.com/x", "alias", "t"),
+                "identity.iot.endpoint is 'a.",
+            ),
             (iot("user@a", "alias", "t"), "identity.iot.endpoint"),
             (iot("", "alias", "t"), "identity.iot.endpoint is ''"),
             (iot("a", "arn:aws:iot:eu-central-1:1:rolealias/alias", "t"), "not its ARN"),
@@ -364,8 +413,11 @@ mod tests {
             assert!(why_not.to_string().contains(why), "{why_not}");
             assert_eq!(why_not.kind(), "settings");
         }
-        let shown =
-            with(iot("a.credentials.iot.eu-central-1.amazonaws.com", "Tufline-devices", "gateway_1:a"), url, None);
+        let shown = with(
+            iot("a.credentials.iot.eu-central-1.amazonaws.com", "Tufline-devices", "gateway_1:a"),
+            url,
+            None,
+        );
         let Source::Iot { url, .. } = shown.unwrap().unwrap().source else { panic!() };
         assert_eq!(
             url,

@@ -54,7 +54,9 @@ impl Keys {
         })?;
         let texts = [Some(&keys.id), Some(&keys.secret), keys.session_token.as_ref()];
         if texts.into_iter().flatten().any(|text| !is_field(text)) {
-            return Err("one of its keys is empty, or has characters that a key can't have".to_owned());
+            return Err(
+                "one of its keys is empty, or has characters that a key can't have".to_owned()
+            );
         }
         Ok(keys)
     }
@@ -83,9 +85,14 @@ mod tests {
     fn what_tools_of_aws_write_is_read() {
         for text in [IOT, STS, PROCESS] {
             let keys = Keys::read(text.as_bytes()).unwrap();
-            assert_eq!((&*keys.id, &*keys.secret, keys.session_token.as_deref()), ("A", "s", Some("t")));
+            assert_eq!(
+                (&*keys.id, &*keys.secret, keys.session_token.as_deref()),
+                ("A", "s", Some("t"))
+            );
             let at = |text: &str| text.parse::<Timestamp>().unwrap();
-            assert!(keys.expire(at("2018-01-18T09:13:06Z")) && !keys.expire(at("2018-01-18T09:13:05Z")));
+            assert!(
+                keys.expire(at("2018-01-18T09:13:06Z")) && !keys.expire(at("2018-01-18T09:13:05Z"))
+            );
         }
         let keys = Keys::read(br#"{"AccessKeyId":"A","SecretAccessKey":"s"}"#).unwrap();
         assert!(keys.session_token.is_none() && !keys.expire(Timestamp::MAX));
@@ -95,10 +102,19 @@ mod tests {
     fn what_is_none_is_told_without_what_is_there() {
         for (text, why) in [
             ("hidden", "it is not JSON"),
-            (r#"{"Version":2,"AccessKeyId":"hidden","SecretAccessKey":"hidden"}"#, "Version is not 1"),
+            (
+                r#"{"Version":2,"AccessKeyId":"hidden","SecretAccessKey":"hidden"}"#,
+                "Version is not 1",
+            ),
             (r#"{"AccessKeyId":"hidden"}"#, "no AccessKeyId and SecretAccessKey"),
-            (r#"{"AccessKeyId":"A","SecretAccessKey":"hidden","Expiration":"hidden"}"#, "an Expiration"),
-            (r#"{"AccessKeyId":"A","SecretAccessKey":"hid\nden"}"#, "characters that a key can't have"),
+            (
+                r#"{"AccessKeyId":"A","SecretAccessKey":"hidden","Expiration":"hidden"}"#,
+                "an Expiration",
+            ),
+            (
+                r#"{"AccessKeyId":"A","SecretAccessKey":"hid\nden"}"#,
+                "characters that a key can't have",
+            ),
             (r#"{"AccessKeyId":"A","SecretAccessKey":""}"#, "is empty"),
             (r#"{"AccessKeyId":"A","SecretAccessKey":"hidden","SessionToken":""}"#, "is empty"),
         ] {

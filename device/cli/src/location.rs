@@ -7,7 +7,9 @@ pub fn resolve(url: &str, to: &str) -> Result<String, String> {
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let to = to.split('#').next().unwrap_or_default();
-    let begins = |scheme: &str| to.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
+    let begins = |scheme: &str| {
+        to.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+    };
     let resolved = match to {
         "" => return Err("the server redirects without a Location".to_owned()),
         _ if begins("https://") || begins("http://") => to.to_owned(),
@@ -16,10 +18,17 @@ pub fn resolve(url: &str, to: &str) -> Result<String, String> {
         _ if to.contains("://") => {
             return Err("the server redirects to a URL that is neither http nor https".to_owned());
         }
-        _ => format!("{scheme}://{authority}{}/{to}", path.rsplit_once('/').map_or("", |(folder, _)| folder)),
+        _ => format!(
+            "{scheme}://{authority}{}/{to}",
+            path.rsplit_once('/').map_or("", |(folder, _)| folder)
+        ),
     };
-    if scheme.eq_ignore_ascii_case("https") && !resolved.to_ascii_lowercase().starts_with("https://") {
-        return Err("the server redirects from https to http, where anybody could listen".to_owned());
+    if scheme.eq_ignore_ascii_case("https")
+        && !resolved.to_ascii_lowercase().starts_with("https://")
+    {
+        return Err(
+            "the server redirects from https to http, where anybody could listen".to_owned()
+        );
     }
     Ok(resolved)
 }

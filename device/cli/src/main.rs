@@ -50,7 +50,10 @@ fn main() -> ExitCode {
         }
         Err(failure) => {
             if json {
-                say(io::stdout(), &json!({ "error": failure.to_string(), "kind": failure.kind() }).to_string());
+                say(
+                    io::stdout(),
+                    &json!({ "error": failure.to_string(), "kind": failure.kind() }).to_string(),
+                );
             }
             say(io::stderr(), &format!("tufline-device: {failure}"));
             ExitCode::from(1)
@@ -62,7 +65,9 @@ fn run(command: Command) -> Result<Told, Failure> {
     let mut told = Told::default();
     match command {
         Command::Help => told.lines.extend(HELP.lines().map(str::to_owned)),
-        Command::Version => told.lines.push(concat!("tufline-device ", env!("CARGO_PKG_VERSION")).to_owned()),
+        Command::Version => {
+            told.lines.push(concat!("tufline-device ", env!("CARGO_PKG_VERSION")).to_owned())
+        }
         Command::Init { metadata_dir, root } => {
             let version = Device::init(&metadata_dir, &root)?;
             told.root(version);
@@ -85,7 +90,9 @@ fn run(command: Command) -> Result<Told, Failure> {
             let mut device = refreshed(settings, &[], std::slice::from_ref(&name))?;
             told.fetched(&device.find_and_fetch(&name, &out, seed.as_deref())?, &name, &out);
         }
-        Command::Download(settings, names, folder) => download(settings, &names, &folder, &mut told)?,
+        Command::Download(settings, names, folder) => {
+            download(settings, &names, &folder, &mut told)?
+        }
         Command::Run { settings, once } => stay(settings, once, &mut told)?,
     }
     Ok(told)
@@ -118,7 +125,12 @@ fn ended(ran: Ran) -> (&'static str, u8) {
     }
 }
 
-fn download(settings: Settings, names: &[String], folder: &Path, told: &mut Told) -> Result<(), Failure> {
+fn download(
+    settings: Settings,
+    names: &[String],
+    folder: &Path,
+    told: &mut Told,
+) -> Result<(), Failure> {
     let mut device = refreshed(settings, &[], names)?;
     for name in names {
         let to = folder.join(tufline_device::file_name(name));
@@ -128,7 +140,11 @@ fn download(settings: Settings, names: &[String], folder: &Path, told: &mut Told
 }
 
 /// A device that has the newest metadata, before these targets are looked for, and some fetched.
-fn refreshed(settings: Settings, to_find: &[String], to_fetch: &[String]) -> Result<Device, Failure> {
+fn refreshed(
+    settings: Settings,
+    to_find: &[String],
+    to_fetch: &[String],
+) -> Result<Device, Failure> {
     fn texts(names: &[String]) -> Vec<&str> {
         names.iter().map(String::as_str).collect()
     }
@@ -136,7 +152,9 @@ fn refreshed(settings: Settings, to_find: &[String], to_fetch: &[String]) -> Res
     device.refresh_for(&texts(to_find), &texts(to_fetch))?;
     // It costs round trips and no update, so that nobody else would notice.
     if let Some(why) = device.pack_failure() {
-        let line = format!("tufline-device: the pack could not be used ({why}): files were asked for one by one");
+        let line = format!(
+            "tufline-device: the pack could not be used ({why}): files were asked for one by one"
+        );
         say(io::stderr(), &line);
     }
     Ok(device)
@@ -154,8 +172,15 @@ impl Told {
             (received, 0) => format!("{received} bytes came"),
             (received, copied) => format!("{received} bytes came, {copied} are the seed's"),
         };
-        let how = fetched.whole_since.as_ref().map_or(how.clone(), |why| format!("{how}, whole since {why}"));
-        self.lines.push(format!("{name} is in {}: {} bytes, verified; {how}", to.display(), fetched.length));
+        let how = fetched
+            .whole_since
+            .as_ref()
+            .map_or(how.clone(), |why| format!("{how}, whole since {why}"));
+        self.lines.push(format!(
+            "{name} is in {}: {} bytes, verified; {how}",
+            to.display(),
+            fetched.length
+        ));
         let mut fields = json!({ "name": name, "path": to.to_string_lossy(), "length": fetched.length, "received": fetched.received });
         // Said where there was a seed.
         if let Some(fields) = fields.as_object_mut() {
@@ -175,13 +200,15 @@ impl Told {
 
 fn fields(found: &FoundTarget) -> Value {
     let FoundTarget { name, role, target, .. } = found;
-    let custom = target.custom.as_deref().and_then(|custom| serde_json::from_str::<Value>(custom).ok());
+    let custom =
+        target.custom.as_deref().and_then(|custom| serde_json::from_str::<Value>(custom).ok());
     json!({ "name": name, "role": role, "length": target.length, "digest": target.digest(), "custom": custom })
 }
 
 fn line(found: &FoundTarget) -> String {
     let digest = found.target.digest().unwrap_or_default();
-    let custom = found.target.custom.as_ref().map(|custom| format!(", {custom}")).unwrap_or_default();
+    let custom =
+        found.target.custom.as_ref().map(|custom| format!(", {custom}")).unwrap_or_default();
     format!("{}: {} bytes, {digest}, from {}{custom}", found.name, found.target.length, found.role)
 }
 

@@ -63,8 +63,11 @@ impl<'t> Part<'t> {
     /// What is kept of this target, of which nobody else has `file`: another version's is forgotten.
     fn read(found: &'t FoundTarget, path: PathBuf, file: File) -> io::Result<Self> {
         let digest = found.target.digest().unwrap_or_default();
-        let note = fs::read(note_path(&path)).ok().and_then(|note| serde_json::from_slice::<Note>(&note).ok());
-        let note = note.filter(|note| note.digest == digest).unwrap_or(Note { digest, ..Note::default() });
+        let note = fs::read(note_path(&path))
+            .ok()
+            .and_then(|note| serde_json::from_slice::<Note>(&note).ok());
+        let note =
+            note.filter(|note| note.digest == digest).unwrap_or(Note { digest, ..Note::default() });
         let mut part = Self {
             found,
             path,
@@ -115,7 +118,11 @@ impl<'t> Part<'t> {
 
     /// Forgets what came.
     pub fn begin_anew(&mut self) -> io::Result<()> {
-        self.note = Note { digest: self.note.digest.clone(), is_whole: self.note.is_whole, ..Note::default() };
+        self.note = Note {
+            digest: self.note.digest.clone(),
+            is_whole: self.note.is_whole,
+            ..Note::default()
+        };
         durable::remove(&note_path(&self.path))?;
         self.hasher = self.found.target.hasher();
         self.length = 0;
@@ -165,7 +172,9 @@ impl<'t> Part<'t> {
         self.file.write_all(bytes)?;
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;
-        if self.length - self.note.safe >= SYNC_AFTER_BYTES || now().duration_since(self.synced_at) >= SYNC_AFTER {
+        if self.length - self.note.safe >= SYNC_AFTER_BYTES
+            || now().duration_since(self.synced_at) >= SYNC_AFTER
+        {
             self.sync()?;
         }
         Ok(())
@@ -272,7 +281,9 @@ fn hash_rest(file: &mut impl Read, hasher: &mut Hasher<'_>) -> io::Result<u64> {
 }
 
 fn remove_beside(part: &Path) -> io::Result<()> {
-    [NOTE, LIST, PACKED].iter().try_for_each(|suffix| durable::remove(&durable::with_suffix(part, suffix)))
+    [NOTE, LIST, PACKED]
+        .iter()
+        .try_for_each(|suffix| durable::remove(&durable::with_suffix(part, suffix)))
 }
 
 fn note_path(part: &Path) -> PathBuf {

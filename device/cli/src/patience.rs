@@ -49,7 +49,10 @@ impl Patience {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge: a device waits by its own monotonic clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: a device waits by its own monotonic clock"
+)]
 pub fn now() -> Instant {
     Instant::now()
 }

@@ -43,7 +43,8 @@ impl Places {
         while let Some(chunk) = cutter.next_chunk()? {
             let same = by_digest.find(list, &digest(chunk));
             // All of them were found with the first: a list and a seed of zeros must not take their product.
-            let is_new = same.first().is_some_and(|first| places.get(*first as usize) == Some(&ON_SERVER));
+            let is_new =
+                same.first().is_some_and(|first| places.get(*first as usize) == Some(&ON_SERVER));
             for index in same.iter().filter(|_| is_new) {
                 if let Some(place) = places.get_mut(*index as usize) {
                     *place = offset;
@@ -60,7 +61,8 @@ impl Places {
     fn find_repeated(&mut self, list: &List, by_digest: &Index) {
         let mut offset = 0;
         for (index, entry) in list.entries().enumerate() {
-            let first = by_digest.find(list, &entry.digest).first().map_or(index, |first| *first as usize);
+            let first =
+                by_digest.find(list, &entry.digest).first().map_or(index, |first| *first as usize);
             if first == index && self.get(index) == Place::Server {
                 for later in by_digest.find(list, &entry.digest).iter().skip(1) {
                     if let Some(place) = self.0.get_mut(*later as usize) {
@@ -99,7 +101,8 @@ impl Places {
 
     /// How many packed bytes come in one request that begins with this chunk.
     pub fn run(&self, list: &List, begin: usize) -> u64 {
-        let run = (begin..list.count()).take_while(|index| *index == begin || self.get(*index) == Place::Server);
+        let run = (begin..list.count())
+            .take_while(|index| *index == begin || self.get(*index) == Place::Server);
         run.filter_map(|index| list.entry(index)).map(|entry| u64::from(entry.packed)).sum()
     }
 
@@ -117,12 +120,15 @@ struct Index(Vec<u32>);
 impl Index {
     fn new(list: &List) -> Self {
         let mut all: Vec<u32> = (0..u32::try_from(list.count()).unwrap_or(u32::MAX)).collect();
-        all.sort_unstable_by_key(|index| (list.entry(*index as usize).map(|entry| entry.digest), *index));
+        all.sort_unstable_by_key(|index| {
+            (list.entry(*index as usize).map(|entry| entry.digest), *index)
+        });
         Self(all)
     }
 
     fn find(&self, list: &List, digest: &[u8; 16]) -> &[u32] {
-        let of = |index: &u32| list.entry(*index as usize).map(|entry| entry.digest).unwrap_or_default();
+        let of =
+            |index: &u32| list.entry(*index as usize).map(|entry| entry.digest).unwrap_or_default();
         let begin = self.0.partition_point(|index| of(index) < *digest);
         let rest = self.0.get(begin..).unwrap_or_default();
         let length = rest.partition_point(|index| of(index) == *digest);

@@ -157,7 +157,9 @@ impl Settings {
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(path).map_err(Failure::file("read", path))?;
         toml::from_str(&text).map_err(|error| {
-            let line = error.span().map(|span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
+            let line = error
+                .span()
+                .map(|span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
             let line = line.map(|line| format!(" line {line}")).unwrap_or_default();
             Failure::Settings(format!("{}{line}: {}", path.display(), error.message()))
         })
@@ -198,7 +200,11 @@ impl Settings {
     }
 
     pub(crate) fn limits(&self) -> Limits {
-        Limits { snapshot: self.largest_document, targets: self.largest_document, ..Limits::default() }
+        Limits {
+            snapshot: self.largest_document,
+            targets: self.largest_document,
+            ..Limits::default()
+        }
     }
 
     pub(crate) fn longest_timestamp(&self) -> Duration {
@@ -209,16 +215,21 @@ impl Settings {
 /// A percent-encoded path below a URL. The URL's query goes with every request: some file stores
 /// grant access by it.
 fn below(url: &str, path: &str) -> String {
-    let (folder, query) = url.split_once('?').map_or((url, None), |(folder, query)| (folder, Some(query)));
+    let (folder, query) =
+        url.split_once('?').map_or((url, None), |(folder, query)| (folder, Some(query)));
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     format!("{}/{path}{query}", folder.trim_end_matches('/'))
 }
 
 /// The URL of the folder `name` beside that of `url`.
 fn beside(url: &str, name: &str) -> String {
-    let (folder, query) = url.split_once('?').map_or((url, None), |(folder, query)| (folder, Some(query)));
+    let (folder, query) =
+        url.split_once('?').map_or((url, None), |(folder, query)| (folder, Some(query)));
     let around = folder.trim_end_matches('/').rsplit_once('/').map_or(folder, |(around, _)| around);
-    let query = query.filter(|query| !query.is_empty()).map(|query| format!("?{query}")).unwrap_or_default();
+    let query = query
+        .filter(|query| !query.is_empty())
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
     format!("{around}/{name}{query}")
 }
 
@@ -251,7 +262,12 @@ mod tests {
         let mut settings = Settings::new("m".into());
         for (metadata, targets, document, target) in [
             ("https://h/metadata", None, "https://h/metadata/1.root.json", "https://h/targets/a/b"),
-            ("https://h/x/metadata/", None, "https://h/x/metadata/1.root.json", "https://h/x/targets/a/b"),
+            (
+                "https://h/x/metadata/",
+                None,
+                "https://h/x/metadata/1.root.json",
+                "https://h/x/targets/a/b",
+            ),
             (
                 "http://[::1]:80/m?sig=1",
                 None,
@@ -265,13 +281,17 @@ mod tests {
             assert_eq!(settings.metadata("1.root.json").unwrap(), document);
             assert_eq!(settings.target("a/b").unwrap(), target);
             if targets.is_none() {
-                assert_eq!(settings.chunks("a/b").unwrap(), target.replace("/targets/", "/chunks/"));
+                assert_eq!(
+                    settings.chunks("a/b").unwrap(),
+                    target.replace("/targets/", "/chunks/")
+                );
             }
         }
         assert_eq!(settings.pack("have="), None);
-        for (url, pack) in
-            [("https://h/pack", "https://h/pack?have="), ("https://h/pack?sig=1", "https://h/pack?sig=1&have=")]
-        {
+        for (url, pack) in [
+            ("https://h/pack", "https://h/pack?have="),
+            ("https://h/pack?sig=1", "https://h/pack?sig=1&have="),
+        ] {
             settings.pack_url = Some(url.to_owned());
             assert_eq!(settings.pack("have=").as_deref(), Some(pack));
         }
@@ -286,7 +306,10 @@ mod tests {
             ("metadata-dir = 3", "line 1: invalid type"),
             ("", "missing field `metadata-dir`"),
             ("metadata-dir = \"m\"\nidentity = \"face\"", "line 2: unknown variant `face`"),
-            ("metadata-dir = \"m\"\nidentity.iot = { endpoint = \"e\" }", "line 2: missing field `role-alias`"),
+            (
+                "metadata-dir = \"m\"\nidentity.iot = { endpoint = \"e\" }",
+                "line 2: missing field `role-alias`",
+            ),
             (
                 "metadata-dir = \"m\"\nidentity.iot = { endpoint = \"e\", thin = \"t\" }",
                 "line 2: unexpected keys in table: thin",
@@ -296,13 +319,21 @@ mod tests {
             let error = Settings::read(&path).unwrap_err().to_string();
             assert!(error.contains(why) && error.contains("device.toml"), "{error}");
         }
-        std::fs::write(&path, "metadata-dir = \"m\"\nidentity.certificate = { certificate = \"c\", key = \"k\" }")
-            .unwrap();
-        let Identity::Certificate { key, .. } = Settings::read(&path).unwrap().identity else { panic!() };
+        std::fs::write(
+            &path,
+            "metadata-dir = \"m\"\nidentity.certificate = { certificate = \"c\", key = \"k\" }",
+        )
+        .unwrap();
+        let Identity::Certificate { key, .. } = Settings::read(&path).unwrap().identity else {
+            panic!()
+        };
         assert_eq!(key, Path::new("k"));
         let iot = "{ endpoint = \"e\", role-alias = \"a\", certificate = \"c\", key = \"k\" }";
         std::fs::write(&path, format!("metadata-dir = \"m\"\nidentity.iot = {iot}")).unwrap();
-        let Identity::Iot { role_alias, thing, .. } = Settings::read(&path).unwrap().identity else { panic!() };
+        let Identity::Iot { role_alias, thing, .. } = Settings::read(&path).unwrap().identity
+        else {
+            panic!()
+        };
         assert_eq!((&*role_alias, thing), ("a", None));
     }
 }

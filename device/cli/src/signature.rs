@@ -31,7 +31,8 @@ pub fn fields(url: &str, keys: &Keys, region: &str, now: Timestamp) -> Result<He
         .map_err(|error| error.to_string())?;
     let request = SignableRequest::new("GET", url, std::iter::empty(), SignableBody::Bytes(&[]));
     let request = request.map_err(|error| error.to_string())?;
-    let (signed, _) = sign(request, &parameters.into()).map_err(|error| error.to_string())?.into_parts();
+    let (signed, _) =
+        sign(request, &parameters.into()).map_err(|error| error.to_string())?.into_parts();
     let (signed, _) = signed.into_parts();
     let mut fields = HeaderMap::new();
     for field in signed {

@@ -60,7 +60,12 @@ impl From<io::Error> for NoBytes {
 
 impl<'w> Window<'w> {
     /// Begins with what is kept at `path`, which belongs to the object that `name` names.
-    pub fn open(connection: &'w Connection, url: &'w str, path: &Path, name: [u8; 32]) -> io::Result<Self> {
+    pub fn open(
+        connection: &'w Connection,
+        url: &'w str,
+        path: &Path,
+        name: [u8; 32],
+    ) -> io::Result<Self> {
         let (kept, begin, bytes) = Kept::open(path, name)?;
         Ok(Self {
             connection,
@@ -167,12 +172,19 @@ impl<'w> Window<'w> {
             Ok(Answer::Missing | Answer::Forbidden) => {
                 return Err(NoBytes::Never("the server has no chunks of it".to_owned()));
             }
-            Err(NetworkFailure::Status(416)) => return Err(NoBytes::Never("its chunks end too early".to_owned())),
+            Err(NetworkFailure::Status(416)) => {
+                return Err(NoBytes::Never("its chunks end too early".to_owned()));
+            }
             Err(failure) => return Err(failure.into()),
         };
         let asked_for = part.end - part.start;
-        if answer.is_part && (answer.from != part.start || answer.length.is_some_and(|length| length > asked_for)) {
-            return Err(NetworkFailure::Broken("the server answers another part than was asked for".to_owned()).into());
+        if answer.is_part
+            && (answer.from != part.start || answer.length.is_some_and(|length| length > asked_for))
+        {
+            return Err(NetworkFailure::Broken(
+                "the server answers another part than was asked for".to_owned(),
+            )
+            .into());
         }
         if !answer.is_part && part.start > 0 {
             return Err(if answer.length.is_some() && answer.length == self.length {
@@ -192,7 +204,8 @@ impl<'w> Window<'w> {
 
 /// Somebody on the way answers, for a while (a captive portal).
 pub fn page() -> NoBytes {
-    let why = "a page came in place of chunks: look whether something on the way asks for a sign-in";
+    let why =
+        "a page came in place of chunks: look whether something on the way asks for a sign-in";
     NetworkFailure::NotADocument(why.to_owned()).into()
 }
 

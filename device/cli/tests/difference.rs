@@ -43,9 +43,13 @@ fn images() -> (Vec<u8>, Vec<u8>) {
 /// A repository with this target.
 fn repository(target: &[u8]) -> Repository {
     let mut repository = Repository::new();
-    let listed = json!({"length": target.len(), "hashes": {"sha256": hex::encode(Sha256::digest(target))}});
+    let listed =
+        json!({"length": target.len(), "hashes": {"sha256": hex::encode(Sha256::digest(target))}});
     let signed = repository.document("targets", 1, &json!({"targets": {"image": listed}}));
-    repository.files.insert("1.targets.json".to_owned(), repository::file(&signed, &repository.keys["targets"]));
+    repository.files.insert(
+        "1.targets.json".to_owned(),
+        repository::file(&signed, &repository.keys["targets"]),
+    );
     repository
 }
 
@@ -65,7 +69,8 @@ fn pack(chunk: &[u8], history: &[u8]) -> Vec<u8> {
 
 /// The same, with other bytes in place of each chunk's.
 fn packed(content: &[u8], blob: &[u8], average: u32, other: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
-    let (mut cutter, mut list, mut packed) = (Cutter::new(content, average), ListWriter::new(average), Vec::new());
+    let (mut cutter, mut list, mut packed) =
+        (Cutter::new(content, average), ListWriter::new(average), Vec::new());
     let mut offset = 0_usize;
     while let Some(chunk) = cutter.next_chunk().unwrap() {
         let frame = pack(&other(chunk), &content[offset.saturating_sub(32 << 10)..offset]);
@@ -93,7 +98,8 @@ fn part(object: &[u8], fields: &BTreeMap<String, String>) -> Vec<u8> {
     if !fields.contains_key("range") {
         return answer("200 OK", "", object);
     }
-    let place = format!("content-range: bytes {}-{}/{}\r\n", range.start, range.end - 1, object.len());
+    let place =
+        format!("content-range: bytes {}-{}/{}\r\n", range.start, range.end - 1, object.len());
     answer("206 Partial Content", &place, &object[range])
 }
 
@@ -135,9 +141,14 @@ impl Scene {
     }
 
     fn fetch_with(&self, settings: Settings) -> Result<FetchedTarget, Failure> {
-        let fetched = Device::open(settings)?.find_and_fetch("image", &self.path("new"), Some(&self.path("old")))?;
+        let fetched = Device::open(settings)?.find_and_fetch(
+            "image",
+            &self.path("new"),
+            Some(&self.path("old")),
+        )?;
         assert_eq!(fs::read(self.path("new")).unwrap(), self.new, "the right bytes, or an error");
-        let left = fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let left =
+            fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
         let left: Vec<_> = left.filter(|name| name.as_encoded_bytes().starts_with(b".")).collect();
         assert!(left.is_empty(), "{left:?}");
         Ok(fetched)
@@ -145,7 +156,8 @@ impl Scene {
 
     /// The ranges of chunks that were asked for.
     fn asked(&self) -> Vec<String> {
-        let asked = self.server.asked().into_iter().filter(|(path, _)| path.starts_with("/chunks/"));
+        let asked =
+            self.server.asked().into_iter().filter(|(path, _)| path.starts_with("/chunks/"));
         asked.map(|(_, fields)| fields["range"].clone()).collect()
     }
 }
@@ -212,7 +224,10 @@ fn who_lies_is_found_out() {
     let object = chunks(&other, &new);
     let scene = Scene::new(&old, &new, move |fields| part(&object, fields));
     let fetched = scene.fetch().unwrap();
-    assert!(fetched.whole_since.is_some() && fetched.received < fetched.length + 200_000, "{fetched:?}");
+    assert!(
+        fetched.whole_since.is_some() && fetched.received < fetched.length + 200_000,
+        "{fetched:?}"
+    );
     // Chunks that aren't what the list says: no frames, other bytes, more bytes, fewer.
     let mut damaged = chunks(&new, &new);
     let begin = tufline_chunks::list_bytes(&damaged).unwrap();
@@ -225,7 +240,10 @@ fn who_lies_is_found_out() {
     for object in [damaged].into_iter().chain(others) {
         let scene = Scene::new(&old, &new, move |fields| part(&object, fields));
         let fetched = scene.fetch().unwrap();
-        assert!(fetched.whole_since.as_ref().unwrap().contains("not what its list says"), "{fetched:?}");
+        assert!(
+            fetched.whole_since.as_ref().unwrap().contains("not what its list says"),
+            "{fetched:?}"
+        );
         assert!(fetched.received < fetched.length + 300_000, "{fetched:?}");
     }
 }
@@ -275,7 +293,10 @@ fn a_seed_that_changes_while_it_is_read_costs_bytes_only() {
     });
     scene.path("").clone_into(&mut folder.lock().unwrap());
     let fetched = scene.fetch().unwrap();
-    assert!(fetched.whole_since.is_none() && (200_000..500_000).contains(&fetched.received), "{fetched:?}");
+    assert!(
+        fetched.whole_since.is_none() && (200_000..500_000).contains(&fetched.received),
+        "{fetched:?}"
+    );
 }
 
 #[test]
@@ -294,8 +315,12 @@ fn a_budget_is_looked_at_before_the_first_byte() {
     let settings = Settings { max_bytes: Some(needs + list as u64 + 5_000), ..scene.settings() };
     scene.fetch_with(settings).unwrap();
     let scene = Scene::new(&old, &new, |_| answer("404 Not Found", "", b""));
-    let told = scene.fetch_with(Settings { max_bytes: Some(500_000), ..scene.settings() }).unwrap_err();
-    assert!(told.to_string().contains("image (whole, since the server has no chunks of it)"), "{told}");
+    let told =
+        scene.fetch_with(Settings { max_bytes: Some(500_000), ..scene.settings() }).unwrap_err();
+    assert!(
+        told.to_string().contains("image (whole, since the server has no chunks of it)"),
+        "{told}"
+    );
     assert_eq!(told.kind(), "budget");
 }
 
@@ -306,7 +331,11 @@ fn a_page_in_the_place_of_chunks_is_waited_out() {
     let asked = AtomicUsize::new(0);
     let scene = Scene::new(&old, &new, move |fields| match asked.fetch_add(1, Ordering::Relaxed) {
         // Before the list, and before the first chunk.
-        0 | 1 | 3 => answer("200 OK", "content-type: text/html\r\n", &b"<html>Welcome to our hotel".repeat(20)),
+        0 | 1 | 3 => answer(
+            "200 OK",
+            "content-type: text/html\r\n",
+            &b"<html>Welcome to our hotel".repeat(20),
+        ),
         _ => part(&object, fields),
     });
     let fetched = scene.fetch_with(Settings { tries: 5, ..scene.settings() }).unwrap();
@@ -372,7 +401,10 @@ fn cuts_and_restarts_cost_nothing_that_came() {
     }
     assert!(runs > 15, "{runs}");
     let sent = sent.load(Ordering::Relaxed) as u64;
-    assert!(sent * 10 <= difference * 11 + runs * 1_500, "{sent} in {runs} runs, {difference} at once");
+    assert!(
+        sent * 10 <= difference * 11 + runs * 1_500,
+        "{sent} in {runs} runs, {difference} at once"
+    );
 }
 
 /// One thing that happens to an image.
@@ -391,7 +423,8 @@ fn edit() -> impl Strategy<Value = Edit> {
         (at.clone(), length.clone()).prop_map(|(at, length)| Edit::Insert(at, length)),
         (at.clone(), length.clone()).prop_map(|(at, length)| Edit::Remove(at, length)),
         (at.clone(), length.clone()).prop_map(|(at, length)| Edit::Replace(at, length)),
-        (at.clone(), length.clone(), at.clone()).prop_map(|(at, length, to)| Edit::Move(at, length, to)),
+        (at.clone(), length.clone(), at.clone())
+            .prop_map(|(at, length, to)| Edit::Move(at, length, to)),
         (at, length.prop_map(|length| 8 * length)).prop_map(|(at, length)| Edit::Zeros(at, length)),
     ]
 }
@@ -401,9 +434,13 @@ fn edited(old: &[u8], edits: &[Edit]) -> Vec<u8> {
     for (number, edit) in edits.iter().enumerate() {
         let part = |at: usize, length: usize| at.min(new.len())..(at + length).min(new.len());
         match *edit {
-            Edit::Insert(at, length) => drop(new.splice(part(at, 0), noise(length, number as u64 + 50))),
+            Edit::Insert(at, length) => {
+                drop(new.splice(part(at, 0), noise(length, number as u64 + 50)))
+            }
             Edit::Remove(at, length) => drop(new.splice(part(at, length), [])),
-            Edit::Replace(at, length) => drop(new.splice(part(at, length), noise(length, number as u64 + 90))),
+            Edit::Replace(at, length) => {
+                drop(new.splice(part(at, length), noise(length, number as u64 + 90)))
+            }
             Edit::Zeros(at, length) => drop(new.splice(part(at, 0), vec![0; length])),
             Edit::Move(at, length, to) => {
                 let moved: Vec<u8> = new.drain(part(at, length)).collect();
@@ -449,7 +486,8 @@ fn the_seed_may_be_where_the_target_goes() {
     let object = chunks(&new, &new);
     let scene = Scene::new(&old, &new, move |fields| part(&object, fields));
     let both: &Path = &scene.path("old");
-    let fetched = Device::open(scene.settings()).unwrap().find_and_fetch("image", both, Some(both)).unwrap();
+    let fetched =
+        Device::open(scene.settings()).unwrap().find_and_fetch("image", both, Some(both)).unwrap();
     assert!(fetched.copied > 0 && fetched.received < 120_000, "{fetched:?}");
     assert_eq!(fs::read(both).unwrap(), new);
 }

@@ -18,18 +18,27 @@ use tufline_device::{Device, Failure, Identity, NetworkFailure};
 fn repository() -> (Repository, Vec<u8>) {
     let data: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
     let mut repository = Repository::new();
-    let listed = json!({"length": data.len(), "hashes": {"sha256": hex::encode(Sha256::digest(&data))}});
+    let listed =
+        json!({"length": data.len(), "hashes": {"sha256": hex::encode(Sha256::digest(&data))}});
     let signed = repository.document("targets", 1, &json!({"targets": {"firmware": listed}}));
-    repository.files.insert("1.targets.json".to_owned(), repository::file(&signed, &repository.keys["targets"]));
+    repository.files.insert(
+        "1.targets.json".to_owned(),
+        repository::file(&signed, &repository.keys["targets"]),
+    );
     (repository, data)
 }
 
 /// The part that is asked for, and of it so many bytes at most.
 fn part(data: &[u8], fields: &BTreeMap<String, String>, most: usize) -> Vec<u8> {
-    let from = fields.get("range").map_or(0, |range| range["bytes=".len()..range.len() - 1].parse().unwrap());
+    let from = fields
+        .get("range")
+        .map_or(0, |range| range["bytes=".len()..range.len() - 1].parse().unwrap());
     let (status, range) = match from {
         0 => ("200 OK", String::new()),
-        from => ("206 Partial Content", format!("content-range: bytes {from}-{}/{}\r\n", data.len() - 1, data.len())),
+        from => (
+            "206 Partial Content",
+            format!("content-range: bytes {from}-{}/{}\r\n", data.len() - 1, data.len()),
+        ),
     };
     let whole = answer(status, &format!("etag: \"one\"\r\n{range}"), &data[from..]);
     let head = whole.len() - (data.len() - from);
@@ -53,8 +62,10 @@ fn a_cut_costs_nothing_that_came() {
     assert_eq!(fs::read(&out).unwrap(), data);
     assert_eq!(fetched.received, fetched.length, "each byte came once");
     let asked = server.asked();
-    let ranges: Vec<_> =
-        asked.iter().filter_map(|(_, fields)| Some((fields.get("range")?, fields.get("if-range")?))).collect();
+    let ranges: Vec<_> = asked
+        .iter()
+        .filter_map(|(_, fields)| Some((fields.get("range")?, fields.get("if-range")?)))
+        .collect();
     assert_eq!(ranges.len(), 5, "{ranges:?}");
     assert_eq!(ranges[0], (&"bytes=150000-".to_owned(), &"\"one\"".to_owned()));
     let encodings = asked
@@ -70,12 +81,19 @@ fn interrupted(repository: &Repository, data: &[u8], folder: &Path) {
         let data = data.to_vec();
         Server::start(answers(repository, move |_, fields| {
             let goes_on = fields.contains_key("range");
-            if goes_on { answer("503 Service Unavailable", "", b"") } else { part(&data, fields, 300_000) }
+            if goes_on {
+                answer("503 Service Unavailable", "", b"")
+            } else {
+                part(&data, fields, 300_000)
+            }
         }))
     };
     let mut device = Device::open(device(folder, repository, &server.url)).unwrap();
     let told = device.find_and_fetch("firmware", &folder.join("firmware"), None).unwrap_err();
-    assert!(matches!(told, Failure::Network { failure: NetworkFailure::Status(503), .. }), "{told}");
+    assert!(
+        matches!(told, Failure::Network { failure: NetworkFailure::Status(503), .. }),
+        "{told}"
+    );
     assert!(!folder.join("firmware").exists());
 }
 
@@ -88,7 +106,10 @@ fn a_kill_costs_nothing_that_is_on_disk() {
     let out = folder.path().join("firmware");
     let mut device = Device::open(device(folder.path(), &repository, &server.url)).unwrap();
     let fetched = device.find_and_fetch("firmware", &out, None).unwrap();
-    assert_eq!((fs::read(&out).unwrap(), fetched.received), (data.clone(), data.len() as u64 - 300_000));
+    assert_eq!(
+        (fs::read(&out).unwrap(), fetched.received),
+        (data.clone(), data.len() as u64 - 300_000)
+    );
 }
 
 #[test]
@@ -97,7 +118,8 @@ fn damage_of_what_was_kept_is_found_and_begun_anew() {
     let folder = tempfile::tempdir().unwrap();
     interrupted(&repository, &data, folder.path());
     let mut kept = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-    let kept = kept.find(|path| path.extension().is_some_and(|extension| extension == "part")).unwrap();
+    let kept =
+        kept.find(|path| path.extension().is_some_and(|extension| extension == "part")).unwrap();
     let mut bytes = fs::read(&kept).unwrap();
     bytes[1000] ^= 1;
     fs::write(&kept, bytes).unwrap();
@@ -116,7 +138,9 @@ fn who_the_device_is_stays_with_the_first_server() {
         Server::start(Box::new(move |_, fields| part(&data, fields, usize::MAX)))
     };
     let elsewhere = format!("location: {}/blob?signature=1\r\n", store.url);
-    let api = Server::start(answers(&repository, move |_, _| answer("307 Temporary Redirect", &elsewhere, b"")));
+    let api = Server::start(answers(&repository, move |_, _| {
+        answer("307 Temporary Redirect", &elsewhere, b"")
+    }));
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
     fs::write(&token, "secret\n").unwrap();
@@ -140,7 +164,11 @@ fn a_page_in_a_documents_place_is_waited_out() {
         let mut left = portal.lock().unwrap();
         if *left > 0 {
             *left -= 1;
-            return answer("200 OK", "content-type: text/html\r\n", b"<html>Welcome to our hotel</html>");
+            return answer(
+                "200 OK",
+                "content-type: text/html\r\n",
+                b"<html>Welcome to our hotel</html>",
+            );
         }
         documents(path, fields)
     }));

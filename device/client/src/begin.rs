@@ -21,14 +21,18 @@ use crate::storage::{ROOT, Storage, Stored};
 /// [`Error::InitialisedOtherwise`] if the device trusts another root of the same version,
 /// [`Error::Storage`].
 pub fn begin_with<S: Storage>(storage: &mut S, root: &[u8]) -> Result<TrustedRoot, S::Error> {
-    let refused = |error| Error::Refused { file: "the trusted root".to_owned(), why: Why::Invalid(error) };
+    let refused =
+        |error| Error::Refused { file: "the trusted root".to_owned(), why: Why::Invalid(error) };
     let given = TrustedRoot::begin(root).map_err(refused)?;
     // A stored root that doesn't verify is damaged: the device starts again from the given one.
-    let stored = Stored(storage).read(ROOT, usize::MAX)?.and_then(|stored| TrustedRoot::begin(&stored).ok());
+    let stored =
+        Stored(storage).read(ROOT, usize::MAX)?.and_then(|stored| TrustedRoot::begin(&stored).ok());
     if let Some(stored) = stored {
         match stored.version().cmp(&given.version()) {
             Ordering::Greater => return Ok(stored),
-            Ordering::Equal if stored.file().message() == given.file().message() => return Ok(stored),
+            Ordering::Equal if stored.file().message() == given.file().message() => {
+                return Ok(stored);
+            }
             Ordering::Equal => return Err(Error::InitialisedOtherwise(stored.version())),
             Ordering::Less => rotation::note_if_due(storage, &stored, &given)?,
         }

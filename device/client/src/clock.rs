@@ -34,8 +34,11 @@ impl Clock {
     /// The time by which expiry is judged, if the newest verified timestamp expires at
     /// `timestamp_expires`.
     pub(crate) fn time(&self, timestamp_expires: Option<Time>) -> Time {
-        let Some(floor) = self.floor.filter(|floor| self.now < floor.built) else { return self.now };
-        let signed = timestamp_expires.and_then(|expires| expires.checked_sub(floor.longest_timestamp).ok());
+        let Some(floor) = self.floor.filter(|floor| self.now < floor.built) else {
+            return self.now;
+        };
+        let signed =
+            timestamp_expires.and_then(|expires| expires.checked_sub(floor.longest_timestamp).ok());
         signed.map_or(floor.built, |signed| signed.max(floor.built))
     }
 }
@@ -50,7 +53,10 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_plainly_wrong_is_put_forward_and_others_are_left() {
-        let floor = Floor { built: time("2026-01-01T00:00:00Z"), longest_timestamp: Duration::from_hours(24) };
+        let floor = Floor {
+            built: time("2026-01-01T00:00:00Z"),
+            longest_timestamp: Duration::from_hours(24),
+        };
         let clock = |now: &str, floor| Clock { now: time(now), floor };
         let expires = Some(time("2026-06-02T00:00:00Z"));
         for (now, floor, expires, counts) in [
@@ -67,7 +73,11 @@ mod tests {
                 "2026-01-01T00:00:00Z",
             ),
         ] {
-            assert_eq!(clock(now, floor).time(expires), time(counts), "{now} {floor:?} {expires:?}");
+            assert_eq!(
+                clock(now, floor).time(expires),
+                time(counts),
+                "{now} {floor:?} {expires:?}"
+            );
         }
     }
 }

@@ -23,7 +23,9 @@ pub enum Error<E> {
     /// The update read this many new roots, the most that one update may
     /// ([`Limits::roots`](crate::Limits::roots)). They are stored, and the next update continues
     /// from there.
-    #[error("this update read and stored {0} new roots, and there may be more: update again to continue from there")]
+    #[error(
+        "this update read and stored {0} new roots, and there may be more: update again to continue from there"
+    )]
     TooManyRoots(u32),
     /// The search asked as many roles as it may, and none of them lists the target.
     #[error(
@@ -39,7 +41,9 @@ pub enum Error<E> {
     #[error("no root is stored: initialize with a trusted root first")]
     NotInitialised,
     /// The stored root doesn't verify.
-    #[error("the stored root is damaged ({0}): initialize again with the trusted root that came with the device")]
+    #[error(
+        "the stored root is damaged ({0}): initialize again with the trusted root that came with the device"
+    )]
     DamagedRoot(Why),
     /// The device trusts another root of this same version.
     #[error(
@@ -68,7 +72,9 @@ pub enum Why {
     #[error("it is longer than its limit of {0} bytes")]
     TooLong(usize),
     /// The file has expired by [`Clock`](crate::Clock)'s time.
-    #[error("it expired at {expires}, and the time is {now}; if that time is wrong, set this device's clock")]
+    #[error(
+        "it expired at {expires}, and the time is {now}; if that time is wrong, set this device's clock"
+    )]
     Expired {
         /// The expiry in the file.
         expires: Time,

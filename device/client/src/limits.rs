@@ -23,6 +23,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { root: 512_000, timestamp: 16_384, snapshot: 2_000_000, targets: 2_000_000, roots: 256, roles: 32 }
+        Self {
+            root: 512_000,
+            timestamp: 16_384,
+            snapshot: 2_000_000,
+            targets: 2_000_000,
+            roots: 256,
+            roles: 32,
+        }
     }
 }

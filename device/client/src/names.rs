@@ -42,10 +42,18 @@ mod tests {
     #[test]
     fn no_role_takes_the_file_name_of_a_top_level_role() {
         assert_eq!(stored_name("root"), "root.json");
-        for role in ["ROOT", "Timestamp", "../root", "root.json", "a/b", ".", "..", "", &"é".repeat(99)] {
+        for role in
+            ["ROOT", "Timestamp", "../root", "root.json", "a/b", ".", "..", "", &"é".repeat(99)]
+        {
             let name = stored_name(role);
-            assert!(!TOP.iter().any(|top| name.eq_ignore_ascii_case(&format!("{top}.json"))), "{role}: {name}");
-            assert!(name.len() <= 205 && !name.contains('/') && name != "." && name != "..", "{role}: {name}");
+            assert!(
+                !TOP.iter().any(|top| name.eq_ignore_ascii_case(&format!("{top}.json"))),
+                "{role}: {name}"
+            );
+            assert!(
+                name.len() <= 205 && !name.contains('/') && name != "." && name != "..",
+                "{role}: {name}"
+            );
         }
     }
 }

@@ -16,8 +16,8 @@ use alloc::vec::Vec;
 use ruzstd::decoding::{BlockDecodingStrategy, Dictionary, FrameDecoder};
 use tufline_metadata::{File, MetadataType, Snapshot, Targets, metadata_path};
 use tufline_pack::{
-    Entry, Have, MOST_BLOCKS, MOST_BYTES, MOST_DICTIONARY, MOST_FILES, MOST_HAVE, MOST_ROLES, NotAPack, Question,
-    dictionary, digest, read, role_prefix,
+    Entry, Have, MOST_BLOCKS, MOST_BYTES, MOST_DICTIONARY, MOST_FILES, MOST_HAVE, MOST_ROLES,
+    NotAPack, Question, dictionary, digest, read, role_prefix,
 };
 
 use crate::error::Result;
@@ -71,7 +71,11 @@ impl<S: Storage> Updater<S> {
     ///
     /// # Errors
     /// [`Error::Storage`](crate::Error::Storage).
-    pub fn pack_question(&mut self, names: &[&str], small: &[&str]) -> Result<PackQuestion, S::Error> {
+    pub fn pack_question(
+        &mut self,
+        names: &[&str],
+        small: &[&str],
+    ) -> Result<PackQuestion, S::Error> {
         let limits = self.limits;
         let root = Stored(&mut self.storage).read(ROOT, usize::MAX)?.unwrap_or_default();
         let mut asked = PackQuestion {
@@ -82,13 +86,20 @@ impl<S: Storage> Updater<S> {
         };
         asked.keep("root", self.root().version(), root);
         if let Some((trusted, _)) = self.trusted_timestamp()? {
-            asked.question.have.push(Have { role: "timestamp".to_owned(), version: trusted.version });
+            asked
+                .question
+                .have
+                .push(Have { role: "timestamp".to_owned(), version: trusted.version });
             asked.timestamp = Stored(&mut self.storage).read(TIMESTAMP, limits.timestamp)?;
         }
         if let Some(bytes) = Stored(&mut self.storage).read(SNAPSHOT, limits.snapshot)? {
             asked.keep_readable::<Snapshot>("snapshot", bytes);
         }
-        let mut roles = Roles { storage: Stored(&mut self.storage), most: limits.targets, read: BTreeMap::new() };
+        let mut roles = Roles {
+            storage: Stored(&mut self.storage),
+            most: limits.targets,
+            read: BTreeMap::new(),
+        };
         roles.read("targets", &mut asked)?;
         for name in names {
             asked.ask(role_prefix(name));
@@ -96,7 +107,8 @@ impl<S: Storage> Updater<S> {
                 asked.ask(role);
             }
         }
-        asked.question.files = small.iter().take(MOST_FILES).map(|name| (*name).to_owned()).collect();
+        asked.question.files =
+            small.iter().take(MOST_FILES).map(|name| (*name).to_owned()).collect();
         asked.question.dict = Some(digest(&asked.files));
         Ok(asked)
     }
@@ -118,10 +130,14 @@ impl PackQuestion {
         let mut pack = Pack::default();
         for entry in read(&bytes)? {
             match entry {
-                Entry::Metadata { path, bytes } => _ = pack.metadata.insert(path.to_owned(), Some(bytes.to_owned())),
+                Entry::Metadata { path, bytes } => {
+                    _ = pack.metadata.insert(path.to_owned(), Some(bytes.to_owned()))
+                }
                 Entry::Absent { path } => _ = pack.metadata.insert(path.to_owned(), None),
                 Entry::Kept { path } => pack.keep(path, self.timestamp.as_ref()),
-                Entry::Target { path, bytes } => _ = pack.targets.insert(path.to_owned(), bytes.to_owned()),
+                Entry::Target { path, bytes } => {
+                    _ = pack.targets.insert(path.to_owned(), bytes.to_owned())
+                }
             }
         }
         Ok(pack)
@@ -179,7 +195,11 @@ impl<S: Storage> Roles<'_, S> {
 
     /// The names of other parties' roles that a search for `name` would ask, as far as the stored
     /// documents lead to them. Documents read on the way go into the dictionary.
-    fn on_the_way(&mut self, name: &str, asked: &mut PackQuestion) -> Result<Vec<String>, S::Error> {
+    fn on_the_way(
+        &mut self,
+        name: &str,
+        asked: &mut PackQuestion,
+    ) -> Result<Vec<String>, S::Error> {
         let (mut found, mut visited) = (Vec::new(), BTreeSet::new());
         let mut next = Vec::from(["targets".to_owned()]);
         while let Some(role) = next.pop() {
@@ -195,7 +215,10 @@ impl<S: Storage> Roles<'_, S> {
                 next.clear();
             }
             found.extend(
-                delegated.iter().filter(|delegated| !delegated.by_digest).map(|delegated| delegated.role.clone()),
+                delegated
+                    .iter()
+                    .filter(|delegated| !delegated.by_digest)
+                    .map(|delegated| delegated.role.clone()),
             );
             next.extend(delegated.into_iter().rev().map(|delegated| delegated.role));
         }
@@ -239,10 +262,15 @@ fn decompress(frame: &[u8], files: &[Vec<u8>]) -> core::result::Result<Vec<u8>, 
     let dictionary = Dictionary::decode_dict(&dictionary(files)).map_err(|_| DAMAGED)?;
     decoder.add_dict(dictionary).map_err(|_| DAMAGED)?;
     decoder.init(&mut rest).map_err(|_| DAMAGED)?;
-    let says = usize::try_from(decoder.content_size()).ok().filter(|says| *says <= MOST_BYTES).ok_or(DAMAGED)?;
+    let says = usize::try_from(decoder.content_size())
+        .ok()
+        .filter(|says| *says <= MOST_BYTES)
+        .ok_or(DAMAGED)?;
     let mut bytes = Vec::new();
     while !decoder.is_finished() {
-        decoder.decode_blocks(&mut rest, BlockDecodingStrategy::UptoBlocks(1)).map_err(|_| DAMAGED)?;
+        decoder
+            .decode_blocks(&mut rest, BlockDecodingStrategy::UptoBlocks(1))
+            .map_err(|_| DAMAGED)?;
         // During decompression this yields the bytes before the window, and at the end the rest.
         if decoder.can_collect() > says - bytes.len() {
             return Err(TOO_LONG);

@@ -18,7 +18,11 @@ const NOTE: &str = "rotated";
 
 /// Notes that `new` removes a key of the timestamp or the snapshot role. The caller stores `new`
 /// afterwards.
-pub(crate) fn note_if_due<S: Storage>(storage: &mut S, old: &TrustedRoot, new: &TrustedRoot) -> Result<(), S::Error> {
+pub(crate) fn note_if_due<S: Storage>(
+    storage: &mut S,
+    old: &TrustedRoot,
+    new: &TrustedRoot,
+) -> Result<(), S::Error> {
     if takes_away(old.root(), new.root()) {
         return Stored(storage).write(NOTE, new.version().to_string().as_bytes());
     }
@@ -42,7 +46,9 @@ pub(crate) fn forget<S: Storage>(storage: &mut S, version: u64) -> Result<(), S:
 
 fn takes_away(old: &Root, new: &Root) -> bool {
     ["timestamp", "snapshot"].into_iter().any(|role| match (old.role(role), new.role(role)) {
-        (Ok(old), Ok(new)) => old.keys().any(|(_, key)| !new.keys().any(|(_, other)| other.is_same(key))),
+        (Ok(old), Ok(new)) => {
+            old.keys().any(|(_, key)| !new.keys().any(|(_, other)| other.is_same(key)))
+        }
         (Ok(_), Err(_)) => true,
         (Err(_), _) => false,
     })

@@ -60,7 +60,13 @@ struct Delegator {
 }
 
 impl<'u, S: Storage> Search<'u, S> {
-    pub(crate) fn begin(storage: &'u mut S, limits: Limits, current: Current, consistent: bool, name: &str) -> Self {
+    pub(crate) fn begin(
+        storage: &'u mut S,
+        limits: Limits,
+        current: Current,
+        consistent: bool,
+        name: &str,
+    ) -> Self {
         let targets = current.targets.clone();
         let (next, asked) = (Vec::new(), BTreeSet::from(["targets".to_owned()]));
         let mut search = Self {
@@ -93,7 +99,10 @@ impl<'u, S: Storage> Search<'u, S> {
         while let Some(visit) = self.next.last().cloned() {
             // `asked` contains `targets`, which needs no visit.
             if self.asked.len() > self.limits.roles {
-                return Err(Error::TooManyRoles { name: self.name.clone(), roles: self.limits.roles });
+                return Err(Error::TooManyRoles {
+                    name: self.name.clone(),
+                    roles: self.limits.roles,
+                });
             }
             let listed = self.listed(&visit.role)?.clone();
             let most = most(&listed, self.limits.targets);
@@ -115,7 +124,9 @@ impl<'u, S: Storage> Search<'u, S> {
         let Need::File(NeededFile { path, most, .. }) = self.need()? else { return Ok(()) };
         let Some(visit) = self.next.last().cloned() else { return Ok(()) };
         let bytes = match answer {
-            Answer::Bytes(bytes) if bytes.len() > most => return Err(refused(&path, Why::TooLong(most))),
+            Answer::Bytes(bytes) if bytes.len() > most => {
+                return Err(refused(&path, Why::TooLong(most)));
+            }
             Answer::Bytes(bytes) => bytes,
             Answer::Missing => return Err(Error::Missing(path)),
         };
@@ -138,7 +149,8 @@ impl<'u, S: Storage> Search<'u, S> {
     fn ask(&mut self, role: String, targets: Arc<Targets>) {
         if let Some(target) = targets.targets().get(&self.name) {
             let path = target_path(&self.name, target, self.consistent);
-            self.found = Some(FoundTarget { name: self.name.clone(), role, target: target.clone(), path });
+            self.found =
+                Some(FoundTarget { name: self.name.clone(), role, target: target.clone(), path });
             self.next.clear();
             return;
         }
@@ -174,6 +186,8 @@ impl<'u, S: Storage> Search<'u, S> {
     fn verify(&self, visit: &Visit, bytes: &[u8]) -> core::result::Result<Targets, Why> {
         let Current { now, snapshot, .. } = &self.current;
         let Delegator { role, targets } = &*visit.from;
-        targets.delegated(role, &visit.role, bytes, snapshot, *now).map_err(|error| Why::at(error, *now))
+        targets
+            .delegated(role, &visit.role, bytes, snapshot, *now)
+            .map_err(|error| Why::at(error, *now))
     }
 }

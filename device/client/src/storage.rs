@@ -64,15 +64,27 @@ pub(crate) struct Stored<'s, S>(pub &'s mut S);
 
 impl<S: Storage> Stored<'_, S> {
     pub fn read(&self, name: &str, most: usize) -> Result<Option<Vec<u8>>, S::Error> {
-        self.0.read(name, most).map_err(|error| Error::Storage { action: "read", file: name.to_owned(), error })
+        self.0.read(name, most).map_err(|error| Error::Storage {
+            action: "read",
+            file: name.to_owned(),
+            error,
+        })
     }
 
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), S::Error> {
-        self.0.write(name, bytes).map_err(|error| Error::Storage { action: "stored", file: name.to_owned(), error })
+        self.0.write(name, bytes).map_err(|error| Error::Storage {
+            action: "stored",
+            file: name.to_owned(),
+            error,
+        })
     }
 
     pub fn remove(&mut self, name: &str) -> Result<(), S::Error> {
-        self.0.remove(name).map_err(|error| Error::Storage { action: "removed", file: name.to_owned(), error })
+        self.0.remove(name).map_err(|error| Error::Storage {
+            action: "removed",
+            file: name.to_owned(),
+            error,
+        })
     }
 }
 

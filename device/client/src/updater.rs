@@ -54,7 +54,8 @@ impl<S: Storage> Updater<S> {
     /// Begins an update from the stored metadata.
     pub fn open(mut storage: S, clock: Clock, limits: Limits) -> Result<Self, S::Error> {
         let bytes = Stored(&mut storage).read(ROOT, usize::MAX)?.ok_or(Error::NotInitialised)?;
-        let root = TrustedRoot::begin(&bytes).map_err(|error| Error::DamagedRoot(Why::Invalid(error)))?;
+        let root =
+            TrustedRoot::begin(&bytes).map_err(|error| Error::DamagedRoot(Why::Invalid(error)))?;
         rotation::forget(&mut storage, root.version())?;
         Ok(Self { storage, limits, clock, root, state: State::Root { followed: 0 }, needed: None })
     }
@@ -78,7 +79,11 @@ impl<S: Storage> Updater<S> {
                 }
                 State::Root { .. } => {
                     let path = metadata_path("root", Some(self.root.version().saturating_add(1)));
-                    return Ok(Some(NeededFile { path, most: self.limits.root, may_be_missing: true }));
+                    return Ok(Some(NeededFile {
+                        path,
+                        most: self.limits.root,
+                        may_be_missing: true,
+                    }));
                 }
                 State::NewestRoot { .. } => {
                     return Ok(Some(NeededFile::new(TIMESTAMP.to_owned(), self.limits.timestamp)));
@@ -88,20 +93,37 @@ impl<S: Storage> Updater<S> {
                     let most = most(timestamp.snapshot(), self.limits.snapshot);
                     let stored = Stored(&mut self.storage).read(SNAPSHOT, most)?;
                     match stored.and_then(|bytes| self.snapshot(&bytes, &timestamp, now).ok()) {
-                        Some(snapshot) => self.state = State::Snapshot { now, snapshot: Arc::new(snapshot) },
-                        None => return Ok(Some(NeededFile::new(self.path("snapshot", timestamp.snapshot()), most))),
+                        Some(snapshot) => {
+                            self.state = State::Snapshot { now, snapshot: Arc::new(snapshot) }
+                        }
+                        None => {
+                            return Ok(Some(NeededFile::new(
+                                self.path("snapshot", timestamp.snapshot()),
+                                most,
+                            )));
+                        }
                     }
                 }
                 State::Snapshot { now, snapshot } => {
                     let (now, snapshot) = (*now, snapshot.clone());
                     let listed = Self::listed(&snapshot, Self::TARGETS)?;
                     let most = most(listed, self.limits.targets);
-                    let stored = Stored(&mut self.storage).read(&stored_name(Self::TARGETS), most)?;
+                    let stored =
+                        Stored(&mut self.storage).read(&stored_name(Self::TARGETS), most)?;
                     match stored.and_then(|bytes| self.root.targets(&bytes, &snapshot, now).ok()) {
                         Some(targets) => {
-                            self.state = State::Current(Current { now, snapshot, targets: Arc::new(targets) });
+                            self.state = State::Current(Current {
+                                now,
+                                snapshot,
+                                targets: Arc::new(targets),
+                            });
                         }
-                        None => return Ok(Some(NeededFile::new(self.path(Self::TARGETS, listed), most))),
+                        None => {
+                            return Ok(Some(NeededFile::new(
+                                self.path(Self::TARGETS, listed),
+                                most,
+                            )));
+                        }
                     }
                 }
                 State::Current(_) => return Ok(None),
@@ -116,7 +138,9 @@ impl<S: Storage> Updater<S> {
     pub fn give(&mut self, answer: Answer<'_>) -> Result<(), S::Error> {
         let Need::File(NeededFile { path, most, .. }) = self.need()? else { return Ok(()) };
         let bytes = match answer {
-            Answer::Bytes(bytes) if bytes.len() > most => return Err(refused(&path, Why::TooLong(most))),
+            Answer::Bytes(bytes) if bytes.len() > most => {
+                return Err(refused(&path, Why::TooLong(most)));
+            }
             Answer::Bytes(bytes) => Some(bytes),
             Answer::Missing => None,
         };
@@ -125,8 +149,12 @@ impl<S: Storage> Updater<S> {
             (State::Root { .. }, None) => self.end_roots()?,
             (_, None) => return Err(Error::Missing(path)),
             (State::NewestRoot { now }, Some(bytes)) => self.take_timestamp(bytes, now)?,
-            (State::Timestamp { now, timestamp }, Some(bytes)) => self.take_snapshot(bytes, &timestamp, now, &path)?,
-            (State::Snapshot { now, snapshot }, Some(bytes)) => self.take_targets(bytes, snapshot, now, &path)?,
+            (State::Timestamp { now, timestamp }, Some(bytes)) => {
+                self.take_snapshot(bytes, &timestamp, now, &path)?
+            }
+            (State::Snapshot { now, snapshot }, Some(bytes)) => {
+                self.take_targets(bytes, snapshot, now, &path)?
+            }
             (current @ State::Current(_), Some(_)) => current,
         };
         self.needed = None;
@@ -178,7 +206,8 @@ impl<S: Storage> Updater<S> {
     /// Takes the timestamp (5.4).
     fn take_timestamp(&mut self, bytes: &[u8], now: Time) -> Result<State, S::Error> {
         let refuse = |why| refused(TIMESTAMP, why);
-        let file = self.root.verify::<Timestamp>(bytes).map_err(|error| refuse(Why::Invalid(error)))?;
+        let file =
+            self.root.verify::<Timestamp>(bytes).map_err(|error| refuse(Why::Invalid(error)))?;
         let timestamp = file.unverified().clone();
         if let Some((trusted, expires)) = self.trusted_timestamp()? {
             expect_no_rollback("timestamp", trusted.version, timestamp.version).map_err(refuse)?;
@@ -198,13 +227,23 @@ impl<S: Storage> Updater<S> {
     }
 
     /// Takes the snapshot (5.5).
-    fn take_snapshot(&mut self, bytes: &[u8], listed: &Timestamp, now: Time, path: &str) -> Result<State, S::Error> {
+    fn take_snapshot(
+        &mut self,
+        bytes: &[u8],
+        listed: &Timestamp,
+        now: Time,
+        path: &str,
+    ) -> Result<State, S::Error> {
         let snapshot = self.snapshot(bytes, listed, now).map_err(|why| refused(path, why))?;
         if let Some(trusted) = self.trusted_snapshot()? {
-            expect_no_rollback("snapshot", trusted.version, snapshot.version).map_err(|why| refused(path, why))?;
+            expect_no_rollback("snapshot", trusted.version, snapshot.version)
+                .map_err(|why| refused(path, why))?;
             for (role, before) in trusted.roles() {
-                let after = snapshot.role(role).ok_or_else(|| refused(path, Why::Dropped(role.to_owned())))?;
-                expect_no_rollback(role, before.version, after.version).map_err(|why| refused(path, why))?;
+                let after = snapshot
+                    .role(role)
+                    .ok_or_else(|| refused(path, Why::Dropped(role.to_owned())))?;
+                expect_no_rollback(role, before.version, after.version)
+                    .map_err(|why| refused(path, why))?;
             }
         }
         Stored(&mut self.storage).write(SNAPSHOT, bytes)?;
@@ -225,7 +264,12 @@ impl<S: Storage> Updater<S> {
         Ok(State::Current(Current { now, snapshot, targets }))
     }
 
-    fn snapshot(&self, bytes: &[u8], listed: &Timestamp, now: Time) -> core::result::Result<Snapshot, Why> {
+    fn snapshot(
+        &self,
+        bytes: &[u8],
+        listed: &Timestamp,
+        now: Time,
+    ) -> core::result::Result<Snapshot, Why> {
         self.root.snapshot(bytes, listed, now).map_err(|error| Why::at(error, now))
     }
 

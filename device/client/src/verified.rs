@@ -18,7 +18,10 @@ pub(crate) struct Current {
 /// The most bytes that a file may have: its listed length, or `limit` if that is less or no length
 /// is listed.
 pub(crate) fn most(listed: &Meta, limit: usize) -> usize {
-    listed.length.and_then(|length| usize::try_from(length).ok()).map_or(limit, |length| length.min(limit))
+    listed
+        .length
+        .and_then(|length| usize::try_from(length).ok())
+        .map_or(limit, |length| length.min(limit))
 }
 
 pub(crate) fn refused<E>(file: &str, why: Why) -> Error<E> {

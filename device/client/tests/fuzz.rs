@@ -39,14 +39,17 @@ fn packed() {
 fn run(corpus: &str, act: fn(&Harness, &[u8])) {
     let harness = Harness::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(corpus);
-    let inputs: Vec<Vec<u8>> =
-        fs::read_dir(folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+    let inputs: Vec<Vec<u8>> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+        .collect();
     assert!(!inputs.is_empty());
     for input in &inputs {
         act(&harness, input);
     }
     let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 0..4);
-    let mut runner = TestRunner::new(Config { cases: 2000, failure_persistence: None, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases: 2000, failure_persistence: None, ..Config::default() });
     let inputs = (prop::sample::select(inputs), changes).prop_map(|(mut input, changes)| {
         for (at, byte, change) in changes {
             let at = at.index(input.len().max(1));

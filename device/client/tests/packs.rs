@@ -14,7 +14,9 @@ mod repository;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use tufline_client::{Clock, Limits, MOST_PACK_BYTES, MemoryStorage, Pack, PackQuestion, Packed, Updater};
+use tufline_client::{
+    Clock, Limits, MOST_PACK_BYTES, MemoryStorage, Pack, PackQuestion, Packed, Updater,
+};
 use tufline_pack::{Entry, MOST_BLOCKS, TABLES_ID, dictionary, write};
 use zstd::zstd_safe::CParameter;
 
@@ -52,12 +54,18 @@ impl World {
 
     fn question(&self) -> PackQuestion {
         let mut device = self.device.clone();
-        Updater::open(&mut device, clock(), Limits::default()).unwrap().pack_question(&[TARGET], &[TARGET]).unwrap()
+        Updater::open(&mut device, clock(), Limits::default())
+            .unwrap()
+            .pack_question(&[TARGET], &[TARGET])
+            .unwrap()
     }
 
     /// The dictionary of the device's files.
     fn dictionary(&self) -> Vec<u8> {
-        dictionary(&["root", "snapshot", "targets", "bins"].map(|role| &self.device.0[&format!("{role}.json")]))
+        dictionary(
+            &["root", "snapshot", "targets", "bins"]
+                .map(|role| &self.device.0[&format!("{role}.json")]),
+        )
     }
 
     fn file(&self, path: &str) -> &[u8] {
@@ -66,10 +74,15 @@ impl World {
 
     /// The entries of an honest pack for the device of [`World::ahead`].
     fn honest(&self) -> Vec<Entry<'_>> {
-        let metadata = ["2.root.json", "timestamp.json", "2.snapshot.json", "2.targets.json", "2.bins.json"];
-        let metadata = metadata.into_iter().map(|path| Entry::Metadata { path, bytes: self.file(path) });
-        let targets =
-            self.repository.files.iter().filter_map(|(path, bytes)| Some((path.strip_prefix("targets/")?, bytes)));
+        let metadata =
+            ["2.root.json", "timestamp.json", "2.snapshot.json", "2.targets.json", "2.bins.json"];
+        let metadata =
+            metadata.into_iter().map(|path| Entry::Metadata { path, bytes: self.file(path) });
+        let targets = self
+            .repository
+            .files
+            .iter()
+            .filter_map(|(path, bytes)| Some((path.strip_prefix("targets/")?, bytes)));
         let targets = targets.map(|(path, bytes)| Entry::Target { path, bytes });
         metadata.chain([Entry::Absent { path: "3.root.json" }]).chain(targets).collect()
     }
@@ -83,11 +96,16 @@ impl World {
             pack.clone().unwrap_or_default()
         });
         let said = pack.clone().unwrap_or_default();
-        let (expected, state) = as_by_names(&self.device, &self.repository, &said, &self.timestamps);
+        let (expected, state) =
+            as_by_names(&self.device, &self.repository, &said, &self.timestamps);
         assert_eq!(outcome, expected);
         assert_eq!(signed(&device), signed(&state));
         let mut other = self.device.clone();
-        assert_eq!(by_names(&mut device, &self.repository), by_names(&mut other, &self.repository), "the next update");
+        assert_eq!(
+            by_names(&mut device, &self.repository),
+            by_names(&mut other, &self.repository),
+            "the next update"
+        );
         assert_eq!(signed(&device), signed(&other), "the next update");
         pack
     }
@@ -100,7 +118,12 @@ fn frames_of_another_encoder_are_read_and_others_are_refused() {
     let world = World::ahead();
     let (content, dictionary) = (write(&world.honest()), world.dictionary());
     let honest = frame(&content, &dictionary);
-    assert!(honest.len() < content.len() / 3, "{} of {} bytes: the dictionary helps", honest.len(), content.len());
+    assert!(
+        honest.len() < content.len() / 3,
+        "{} of {} bytes: the dictionary helps",
+        honest.len(),
+        content.len()
+    );
     let length = u64::try_from(content.len()).unwrap();
     let wrong = |at: usize, bytes: &[u8]| {
         let mut frame = honest.clone();
@@ -121,12 +144,22 @@ fn frames_of_another_encoder_are_read_and_others_are_refused() {
         ("made by hand", by_hand(length, WINDOW, &[Block::Raw(&content)], &content), None),
         (
             "in several blocks",
-            by_hand(length, WINDOW, &content.chunks(1000).map(Block::Raw).collect::<Vec<_>>(), &content),
+            by_hand(
+                length,
+                WINDOW,
+                &content.chunks(1000).map(Block::Raw).collect::<Vec<_>>(),
+                &content,
+            ),
             None,
         ),
         (
             "with a small window, before which the beginning lies",
-            by_hand(length, 1 << 3, &content.chunks(1000).map(Block::Raw).collect::<Vec<_>>(), &content),
+            by_hand(
+                length,
+                1 << 3,
+                &content.chunks(1000).map(Block::Raw).collect::<Vec<_>>(),
+                &content,
+            ),
             None,
         ),
         ("nothing", vec![], Some(unreadable)),
@@ -159,33 +192,68 @@ fn frames_of_another_encoder_are_read_and_others_are_refused() {
             by_hand(length + 1, WINDOW, &[Block::Raw(&content)], &content),
             Some("it doesn't have the length that it states"),
         ),
-        ("a length of 4 GB", by_hand(4 << 30, WINDOW, &[Block::Raw(&content)], &content), Some(unreadable)),
-        ("a length of 2^64 - 1", by_hand(u64::MAX, WINDOW, &[Block::Raw(&content)], &content), Some(unreadable)),
-        ("a window of 1 GB", by_hand(length, 20 << 3, &[Block::Raw(&content)], &content), Some(unreadable)),
-        ("a window of 4.5 MiB", by_hand(length, WINDOW + 1, &[Block::Raw(&content)], &content), Some(unreadable)),
+        (
+            "a length of 4 GB",
+            by_hand(4 << 30, WINDOW, &[Block::Raw(&content)], &content),
+            Some(unreadable),
+        ),
+        (
+            "a length of 2^64 - 1",
+            by_hand(u64::MAX, WINDOW, &[Block::Raw(&content)], &content),
+            Some(unreadable),
+        ),
+        (
+            "a window of 1 GB",
+            by_hand(length, 20 << 3, &[Block::Raw(&content)], &content),
+            Some(unreadable),
+        ),
+        (
+            "a window of 4.5 MiB",
+            by_hand(length, WINDOW + 1, &[Block::Raw(&content)], &content),
+            Some(unreadable),
+        ),
         ("a block of an undefined kind", reserved, Some(unreadable)),
-        ("blocks of nothing", by_hand(0, WINDOW, &blocks, &[]), Some("it has more blocks than any pack")),
+        (
+            "blocks of nothing",
+            by_hand(0, WINDOW, &blocks, &[]),
+            Some("it has more blocks than any pack"),
+        ),
         (
             "a bomb that states a small length",
             by_hand(9, WINDOW, &[Block::Repeated(b'x', BLOCK)], &content),
             Some("it is longer than it states"),
         ),
         ("an unknown dictionary number", wrong(5, &[9]), Some(unreadable)),
-        ("no dictionary number", frame_with(&content, &dictionary, &[CParameter::DictIdFlag(false)]), Some("")),
+        (
+            "no dictionary number",
+            frame_with(&content, &dictionary, &[CParameter::DictIdFlag(false)]),
+            Some(""),
+        ),
         (
             "another dictionary",
-            frame(&content, &tufline_pack::dictionary(&[dictionary.iter().rev().copied().collect::<Vec<_>>()])),
+            frame(
+                &content,
+                &tufline_pack::dictionary(&[dictionary.iter().rev().copied().collect::<Vec<_>>()]),
+            ),
             Some(""),
         ),
         ("a skippable frame before it", [&skippable[..], &honest].concat(), Some(unreadable)),
-        ("a skippable frame after it", [&honest[..], &skippable].concat(), Some("it is followed by other bytes")),
+        (
+            "a skippable frame after it",
+            [&honest[..], &skippable].concat(),
+            Some("it is followed by other bytes"),
+        ),
         ("two frames", honest.repeat(2), Some("it is followed by other bytes")),
         ("a byte after it", [&honest[..], b"\0"].concat(), Some("it is followed by other bytes")),
     ] {
         // With the wrong dictionary, the first error depends on its bytes: any refusal will do.
         let judged = world.judge(&answer).err();
         let told = told.map(|told| {
-            if told.is_empty() { judged.clone().unwrap_or_default() } else { format!("it is not a pack: {told}") }
+            if told.is_empty() {
+                judged.clone().unwrap_or_default()
+            } else {
+                format!("it is not a pack: {told}")
+            }
         });
         assert_eq!(judged, told, "{title}");
     }
@@ -208,9 +276,15 @@ fn a_pack_as_large_as_may_be_is_read() {
     let content = write(&[Entry::Metadata { path: "x", bytes: &bytes }]);
     assert!(content.len() > MOST_PACK_BYTES - 10, "{}", content.len());
     for level in [1, 3, 6, 12] {
-        let mut pack =
-            world.question().unpack(&frame_with(&content, &world.dictionary(), &[CParameter::CompressionLevel(level)]));
-        assert!(pack.as_mut().unwrap().take("x") == Some(Packed::Bytes(bytes.clone())), "level {level}");
+        let mut pack = world.question().unpack(&frame_with(
+            &content,
+            &world.dictionary(),
+            &[CParameter::CompressionLevel(level)],
+        ));
+        assert!(
+            pack.as_mut().unwrap().take("x") == Some(Packed::Bytes(bytes.clone())),
+            "level {level}"
+        );
     }
 }
 
@@ -263,7 +337,10 @@ fn no_entry_leads_where_names_could_not() {
     let without = |path: &str| {
         honest
             .iter()
-            .filter(|entry| !write(&[**entry]).starts_with(format!("m {} {path}", world.file(path).len()).as_bytes()))
+            .filter(|entry| {
+                !write(&[**entry])
+                    .starts_with(format!("m {} {path}", world.file(path).len()).as_bytes())
+            })
             .copied()
             .collect::<Vec<_>>()
     };
@@ -283,15 +360,27 @@ fn no_entry_leads_where_names_could_not() {
             "a root that is there is absent, and all else comes",
             instead("2.root.json", Entry::Absent { path: "2.root.json" }),
         ),
-        ("the timestamp is absent", instead("timestamp.json", Entry::Absent { path: "timestamp.json" })),
-        ("the snapshot is absent", instead("2.snapshot.json", Entry::Absent { path: "2.snapshot.json" })),
+        (
+            "the timestamp is absent",
+            instead("timestamp.json", Entry::Absent { path: "timestamp.json" }),
+        ),
+        (
+            "the snapshot is absent",
+            instead("2.snapshot.json", Entry::Absent { path: "2.snapshot.json" }),
+        ),
         ("a bin is absent", instead("2.bins.json", Entry::Absent { path: "2.bins.json" })),
-        ("the device's own timestamp, kept", instead("timestamp.json", Entry::Kept { path: "timestamp.json" })),
+        (
+            "the device's own timestamp, kept",
+            instead("timestamp.json", Entry::Kept { path: "timestamp.json" }),
+        ),
         (
             "the device's own timestamp",
             instead("timestamp.json", Entry::Metadata { path: "timestamp.json", bytes: own }),
         ),
-        ("kept, what the device doesn't have", instead("2.snapshot.json", Entry::Kept { path: "2.snapshot.json" })),
+        (
+            "kept, what the device doesn't have",
+            instead("2.snapshot.json", Entry::Kept { path: "2.snapshot.json" }),
+        ),
         ("kept, what isn't the timestamp", with(Entry::Kept { path: "1.root.json" })),
         (
             "the old snapshot in the new one's place",
@@ -302,18 +391,30 @@ fn no_entry_leads_where_names_could_not() {
         ),
         (
             "the old bin in the new one's place",
-            instead("2.bins.json", Entry::Metadata { path: "2.bins.json", bytes: world.file("1.bins.json") }),
+            instead(
+                "2.bins.json",
+                Entry::Metadata { path: "2.bins.json", bytes: world.file("1.bins.json") },
+            ),
         ),
         (
             "the bin in the place of targets",
-            instead("2.targets.json", Entry::Metadata { path: "2.targets.json", bytes: world.file("2.bins.json") }),
+            instead(
+                "2.targets.json",
+                Entry::Metadata { path: "2.targets.json", bytes: world.file("2.bins.json") },
+            ),
         ),
         (
             "the old root in the new one's place",
-            instead("2.root.json", Entry::Metadata { path: "2.root.json", bytes: world.file("1.root.json") }),
+            instead(
+                "2.root.json",
+                Entry::Metadata { path: "2.root.json", bytes: world.file("1.root.json") },
+            ),
         ),
         ("a wrong document", instead("2.targets.json", other)),
-        ("a target under a document's path", with(Entry::Target { path: "2.targets.json", bytes: b"{}" })),
+        (
+            "a target under a document's path",
+            with(Entry::Target { path: "2.targets.json", bytes: b"{}" }),
+        ),
     ] {
         assert!(world.judge(&frame(&write(&entries), &world.dictionary())).is_ok(), "{title}");
     }
@@ -351,7 +452,8 @@ fn a_withheld_root_is_found_by_name() {
     let world = World::new([Step::Rotate("timestamp")]);
     let mut device = world.device.clone();
     let pack = frame(&write(&[Entry::Absent { path: "2.root.json" }]), &[]);
-    let outcome = with_pack(&mut device, &world.repository, |question| question.unpack(&pack).unwrap());
+    let outcome =
+        with_pack(&mut device, &world.repository, |question| question.unpack(&pack).unwrap());
     assert_eq!(outcome, Ok(Some(b"bin/one of version 2".to_vec())));
     world.judge(&pack).unwrap();
 }
@@ -367,11 +469,17 @@ fn nothing_new_does_not_hide_that_the_timestamp_expired() {
     while let tufline_client::Need::File(needed) = updater.need().unwrap() {
         let bytes = world.repository.files.get(&needed.path);
         updater
-            .give(bytes.map_or(tufline_client::Answer::Missing, |bytes| tufline_client::Answer::Bytes(bytes)))
+            .give(bytes.map_or(tufline_client::Answer::Missing, |bytes| {
+                tufline_client::Answer::Bytes(bytes)
+            }))
             .unwrap();
     }
-    let outcome = with_pack(&mut world.device.clone(), &world.repository, PackQuestion::nothing_new);
-    assert!(outcome.as_ref().is_err_and(|told| told.contains("it expired at 2028-01-01")), "{outcome:?}");
+    let outcome =
+        with_pack(&mut world.device.clone(), &world.repository, PackQuestion::nothing_new);
+    assert!(
+        outcome.as_ref().is_err_and(|told| told.contains("it expired at 2028-01-01")),
+        "{outcome:?}"
+    );
     world.repository.expires = "2030-01-01T00:00:00Z";
     world.repository.publish();
     let outcome = with_pack(&mut world.device, &world.repository, PackQuestion::nothing_new);
@@ -409,7 +517,12 @@ fn foul() -> impl Strategy<Value = Foul> {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let rotated = prop::sample::select(vec!["timestamp", "snapshot", "targets"]);
-    let step = prop_oneof![Just(Step::Publish), Just(Step::Refresh), Just(Step::Root), rotated.prop_map(Step::Rotate)];
+    let step = prop_oneof![
+        Just(Step::Publish),
+        Just(Step::Refresh),
+        Just(Step::Root),
+        rotated.prop_map(Step::Rotate)
+    ];
     prop::collection::vec(step, 0..4)
 }
 

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use proptest::prelude::*;
-use tufline_client::{Answer, Clock, Error, Floor, Limits, MemoryStorage, Need, Storage, Updater, Why};
+use tufline_client::{
+    Answer, Clock, Error, Floor, Limits, MemoryStorage, Need, Storage, Updater, Why,
+};
 
 use history::Step;
 use repository::Repository;
@@ -29,9 +31,15 @@ fn new_device(repository: &Repository) -> MemoryStorage {
 }
 
 /// Updates, looks for the target `name`, and returns the role that lists it.
-fn update<S: Storage>(storage: S, repository: &Repository, name: &str) -> Result<Option<String>, Error<S::Error>> {
+fn update<S: Storage>(
+    storage: S,
+    repository: &Repository,
+    name: &str,
+) -> Result<Option<String>, Error<S::Error>> {
     let mut updater = Updater::open(storage, clock(), Limits::default())?;
-    let answer = |path: &str| repository.files.get(path).map_or(Answer::Missing, |bytes| Answer::Bytes(bytes));
+    let answer = |path: &str| {
+        repository.files.get(path).map_or(Answer::Missing, |bytes| Answer::Bytes(bytes))
+    };
     while let Need::File(needed) = updater.need()? {
         updater.give(answer(&needed.path))?;
     }
@@ -194,7 +202,10 @@ fn refresh(
 ) -> Result<(), Error<std::convert::Infallible>> {
     let mut updater = Updater::open(device, clock, Limits::default())?;
     while let Need::File(needed) = updater.need()? {
-        let answer = repository.files.get(&needed.path).map_or(Answer::Missing, |bytes| Answer::Bytes(bytes));
+        let answer = repository
+            .files
+            .get(&needed.path)
+            .map_or(Answer::Missing, |bytes| Answer::Bytes(bytes));
         updater.give(answer)?;
     }
     Ok(())
@@ -202,9 +213,12 @@ fn refresh(
 
 #[test]
 fn versions_go_back_only_after_a_key_was_removed() {
-    for (role, keep_old_key, recovers) in
-        [("timestamp", false, true), ("snapshot", false, true), ("targets", false, false), ("timestamp", true, false)]
-    {
+    for (role, keep_old_key, recovers) in [
+        ("timestamp", false, true),
+        ("snapshot", false, true),
+        ("targets", false, false),
+        ("timestamp", true, false),
+    ] {
         let mut repository = Repository::new();
         let mut device = new_device(&repository);
         // A thief of the online keys signs the highest possible versions.
@@ -227,7 +241,9 @@ fn versions_go_back_only_after_a_key_was_removed() {
         let told = refresh(&mut device, &repository, clock());
         assert_eq!(told.is_ok(), recovers, "{role} {keep_old_key}: {told:?}");
         if !recovers {
-            let Err(Error::Refused { why: Why::Rollback { .. }, .. }) = told else { panic!("{told:?}") };
+            let Err(Error::Refused { why: Why::Rollback { .. }, .. }) = told else {
+                panic!("{told:?}")
+            };
         }
     }
 }
@@ -260,7 +276,9 @@ fn told_after_three(change: impl FnOnce(&mut Repository)) -> Result<(), String> 
 
 #[test]
 fn rollbacks_and_expired_documents_are_refused() {
-    let versions = |role, version| move |repository: &mut Repository| _ = repository.versions.insert(role, version);
+    let versions = |role, version| {
+        move |repository: &mut Repository| _ = repository.versions.insert(role, version)
+    };
     assert_eq!(told_after_three(Repository::publish), Ok(()), "the control");
     for (why, change) in [
         (
@@ -295,11 +313,15 @@ fn rollbacks_and_expired_documents_are_refused() {
             "4.snapshot.json is refused: it no longer lists bins, which the trusted snapshot lists",
             Box::new(|repository| {
                 repository.publish();
-                let signed =
-                    repository.document("snapshot", 4, &serde_json::json!({"meta": {"targets.json": {"version": 4}}}));
-                repository
-                    .files
-                    .insert("4.snapshot.json".to_owned(), repository::file(&signed, &repository.keys["snapshot"]));
+                let signed = repository.document(
+                    "snapshot",
+                    4,
+                    &serde_json::json!({"meta": {"targets.json": {"version": 4}}}),
+                );
+                repository.files.insert(
+                    "4.snapshot.json".to_owned(),
+                    repository::file(&signed, &repository.keys["snapshot"]),
+                );
             }),
         ),
     ] {
@@ -337,12 +359,18 @@ fn a_clock_of_1970_sees_what_expired() {
     repository.expires = "2028-01-01T00:00:00Z";
     repository.next_root(&[1]);
     repository.publish();
-    let floor =
-        |built: &str| Floor { built: built.parse().unwrap(), longest_timestamp: std::time::Duration::from_hours(24) };
-    let at = |built: &str| Clock { now: "1970-01-01T00:00:09Z".parse().unwrap(), floor: Some(floor(built)) };
+    let floor = |built: &str| Floor {
+        built: built.parse().unwrap(),
+        longest_timestamp: std::time::Duration::from_hours(24),
+    };
+    let at = |built: &str| Clock {
+        now: "1970-01-01T00:00:09Z".parse().unwrap(),
+        floor: Some(floor(built)),
+    };
     let mut device = new_device(&repository);
     refresh(&mut device, &repository, at("2026-01-01T00:00:00Z")).unwrap();
-    let told = refresh(&mut new_device(&repository), &repository, at("2029-01-01T00:00:00Z")).unwrap_err();
+    let told =
+        refresh(&mut new_device(&repository), &repository, at("2029-01-01T00:00:00Z")).unwrap_err();
     let Error::Refused { why: Why::Expired { now, .. }, .. } = &told else { panic!("{told}") };
     assert_eq!(now.to_string(), "2029-01-01T00:00:00Z");
     // The stored timestamp expires at the beginning of 2028 and is valid for a day at most. So the

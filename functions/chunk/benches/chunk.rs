@@ -38,7 +38,8 @@ fn cut(path: &str, average: u32, level: i32) -> List {
     let count = count(File::open(path).unwrap(), average).unwrap().unwrap();
     let counted = processor() - begin;
     let cut = Cut { sha256: [0; 32], length, average, count };
-    let list = pack(File::open(path).unwrap(), &cut, |_| level, &mut tempfile::tempfile().unwrap()).unwrap();
+    let list = pack(File::open(path).unwrap(), &cut, |_| level, &mut tempfile::tempfile().unwrap())
+        .unwrap();
     let seconds = processor() - begin;
     println!(
         r#"{{"file":{path:?},"average":{average},"level":{level},"bytes":{length},"chunks":{count},"packed":{},"count_s":{:.2},"cpu_s":{seconds:.2},"mb_s":{:.2},"peak_kib":{}}}"#,
@@ -51,15 +52,18 @@ fn cut(path: &str, average: u32, level: i32) -> List {
 }
 
 fn main() {
-    let files: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let files: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     for average in [8 << 10, 16 << 10] {
         for level in LEVELS {
             let lists: Vec<List> = files.iter().map(|file| cut(file, average, level)).collect();
             if let [old, new] = &lists[..] {
                 let known: BTreeSet<[u8; 16]> = old.entries().map(|entry| entry.digest).collect();
-                let missing: Vec<Entry> = new.entries().filter(|entry| !known.contains(&entry.digest)).collect();
+                let missing: Vec<Entry> =
+                    new.entries().filter(|entry| !known.contains(&entry.digest)).collect();
                 let plain: u64 = missing.iter().map(|entry| u64::from(entry.length)).sum();
-                let (count, packed, list) = (missing.len(), packed(missing.into_iter()), new.bytes().len());
+                let (count, packed, list) =
+                    (missing.len(), packed(missing.into_iter()), new.bytes().len());
                 println!(
                     r#"{{"average":{average},"level":{level},"missing":{count},"missing_bytes":{plain},"missing_packed":{packed},"list":{list}}}"#
                 );

@@ -75,7 +75,9 @@ impl Chunker {
             packed.map_err(|error| failed("pack", Key::Blob(blob_digest), error))
         };
         let stored = match read_through(&self.blobs, sha256, blob.length, pack).await {
-            Ok(file) => self.chunks.create(sha256, &path).await.map(|written| (written, file.len())),
+            Ok(file) => {
+                self.chunks.create(sha256, &path).await.map(|written| (written, file.len()))
+            }
             Err(error) => Err(error),
         };
         // The port may have moved it away.
@@ -92,8 +94,9 @@ impl Chunker {
         let blob = Key::Blob(*sha256);
         loop {
             let place = blob.clone();
-            let work =
-                move |pieces| count(pieces, average).map_err(|error| failed("count the chunks of", place, error));
+            let work = move |pieces| {
+                count(pieces, average).map_err(|error| failed("count the chunks of", place, error))
+            };
             if let Some(count) = read_through(&self.blobs, sha256, length, work).await? {
                 return Ok(Cut { sha256: *sha256.as_bytes(), length, average, count });
             }

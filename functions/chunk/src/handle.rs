@@ -21,7 +21,9 @@ pub async fn handle(chunker: &Chunker, until: Time, bodies: &[&str]) -> Vec<Opti
 async fn chunk_all(chunker: &Chunker, until: Time, blobs: Vec<Sha256>) -> Option<String> {
     for blob in blobs {
         match chunker.chunk(&blob, until).await {
-            Ok(Chunked::Stored { chunks, bytes }) => tracing::info!(%blob, chunks, bytes, "chunks stored"),
+            Ok(Chunked::Stored { chunks, bytes }) => {
+                tracing::info!(%blob, chunks, bytes, "chunks stored")
+            }
             Ok(outcome) => tracing::debug!(%blob, ?outcome, "nothing to cut"),
             Err(error) => {
                 tracing::error!(%blob, kind = %error.kind, %error, "not cut");

@@ -6,7 +6,10 @@
 //! *Invariants*: a blob's chunks are stored as a whole or not at all, and once. Memory is bounded by some pieces of the
 //! blob and the list, whatever the blob's length. A run ends before its time does.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_precision_loss))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_precision_loss)
+)]
 
 mod chunker;
 mod handle;

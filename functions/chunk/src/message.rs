@@ -75,7 +75,8 @@ pub fn read(body: &str) -> Result<Vec<Sha256>, NotAMessage> {
     if serde_json::from_str::<TestEvent>(body).is_ok_and(|test| test.event == "s3:TestEvent") {
         return Ok(Vec::new());
     }
-    let event: S3Event = serde_json::from_str(body).map_err(|error| NotAMessage(error.to_string()))?;
+    let event: S3Event =
+        serde_json::from_str(body).map_err(|error| NotAMessage(error.to_string()))?;
     Ok(event.records.iter().filter_map(|record| blob(&record.s3.object.key)).collect())
 }
 
@@ -103,7 +104,11 @@ mod tests {
     fn requests_and_events_name_blobs() {
         let blob = Sha256::of(b"a");
         assert_eq!(request(blob).unwrap(), format!(r#"{{"chunk":["{blob}"],"format":1}}"#));
-        for body in [request(blob).unwrap(), event(&format!("blobs/{blob}")), event(&format!("blobs%2F{blob}"))] {
+        for body in [
+            request(blob).unwrap(),
+            event(&format!("blobs/{blob}")),
+            event(&format!("blobs%2F{blob}")),
+        ] {
             assert_eq!(read(&body), Ok(vec![blob]), "{body}");
         }
     }
@@ -111,13 +116,24 @@ mod tests {
     #[test]
     fn what_is_about_nothing_is_acknowledged_and_what_cannot_be_read_is_not() {
         let other = Sha256::of(b"a").to_string();
-        for key in [&format!("chunks/{other}"), "blobs/x", "metadata/timestamp.json", &other, "%ff", ""] {
+        for key in
+            [&format!("chunks/{other}"), "blobs/x", "metadata/timestamp.json", &other, "%ff", ""]
+        {
             assert_eq!(read(&event(key)), Ok(vec![]), "{key}");
         }
-        assert_eq!(read(r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"b"}"#), Ok(vec![]));
-        for body in
-            ["", "{}", "[]", "x", r#"{"format":1}"#, r#"{"format":9,"chunk":[]}"#, r#"{"format":1,"chunk":["x"]}"#]
-        {
+        assert_eq!(
+            read(r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"b"}"#),
+            Ok(vec![])
+        );
+        for body in [
+            "",
+            "{}",
+            "[]",
+            "x",
+            r#"{"format":1}"#,
+            r#"{"format":9,"chunk":[]}"#,
+            r#"{"format":1,"chunk":["x"]}"#,
+        ] {
             assert!(read(body).is_err(), "{body}");
         }
     }

@@ -52,7 +52,12 @@ pub struct Cut {
 ///
 /// # Errors
 /// Of the reader and of the file; and where the blob isn't the one that was counted.
-pub fn pack(source: impl Read, cut: &Cut, level: impl Fn(u64) -> i32, file: &mut File) -> io::Result<List> {
+pub fn pack(
+    source: impl Read,
+    cut: &Cut,
+    level: impl Fn(u64) -> i32,
+    file: &mut File,
+) -> io::Result<List> {
     // The list comes first, and is known last.
     let begin = List::bytes_with(cut.count) as u64;
     let mut cutter = Cutter::new(source, cut.average);

@@ -49,7 +49,14 @@ pub async fn read_through<T: Send + 'static>(
         let mut offset = 0;
         while offset < length {
             let piece = blobs.read(sha256, offset, PIECE.min(length - offset)).await?;
-            let ends = || StoreError::new(ErrorKind::Corrupt, "read", Key::Blob(*sha256), "it ends before its length");
+            let ends = || {
+                StoreError::new(
+                    ErrorKind::Corrupt,
+                    "read",
+                    Key::Blob(*sha256),
+                    "it ends before its length",
+                )
+            };
             let piece = piece.filter(|piece| !piece.is_empty()).ok_or_else(ends)?;
             offset += piece.len() as u64;
             if sender.send(piece).await.is_err() {
@@ -64,5 +71,7 @@ pub async fn read_through<T: Send + 'static>(
     let outcome = working.await;
     // What was made of a part is worth nothing.
     sent?;
-    outcome.map_err(|error| StoreError::from_source(ErrorKind::Retry, "cut", Key::Blob(*sha256), error))?
+    outcome.map_err(|error| {
+        StoreError::from_source(ErrorKind::Retry, "cut", Key::Blob(*sha256), error)
+    })?
 }

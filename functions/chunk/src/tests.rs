@@ -15,7 +15,8 @@ struct Fails(Arc<AtomicUsize>);
 
 impl Control for Fails {
     fn fate(&self, _: &Request<'_>) -> Fate {
-        let left = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        let left =
+            self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if left == Ok(1) { Fate::Failed } else { Fate::Done }
     }
 }
@@ -48,8 +49,15 @@ impl World {
         let (length, sha256) = (bytes.len() as u64, Sha256::of(&bytes));
         let version = Some(self.memory.put_upload("a", bytes.into(), None, true));
         let name = "a".to_owned();
-        let upload =
-            Upload { name, version, length, custom: None, sha256: Some(sha256), uploaded: None, unusable: None };
+        let upload = Upload {
+            name,
+            version,
+            length,
+            custom: None,
+            sha256: Some(sha256),
+            uploaded: None,
+            unusable: None,
+        };
         assert_eq!(self.memory.keep(&upload, Source::Upload, &sha256).await.unwrap(), Kept::Whole);
         sha256
     }
@@ -96,14 +104,18 @@ fn unpacked(object: &Bytes, sha256: &Sha256, length: usize) -> Vec<u8> {
 #[tokio::test]
 async fn the_chunks_make_the_blob() {
     let world = world();
-    let noise: Vec<u8> =
-        (0..200_000_u32).flat_map(|index| Sha256::of(&index.to_le_bytes()).as_bytes()[..4].to_vec()).collect();
+    let noise: Vec<u8> = (0..200_000_u32)
+        .flat_map(|index| Sha256::of(&index.to_le_bytes()).as_bytes()[..4].to_vec())
+        .collect();
     let piece = usize::try_from(crate::pieces::PIECE).unwrap();
     for bytes in [text(64 << 10), text(3 * piece + 17), text(2 * piece), vec![0; 300_000], noise] {
         let sha256 = world.blob(bytes.clone()).await;
         let stored = world.chunk(&sha256).await.unwrap();
         let object = world.memory.chunks(&sha256).unwrap();
-        assert!(matches!(stored, Chunked::Stored { bytes, .. } if bytes == object.len() as u64), "{stored:?}");
+        assert!(
+            matches!(stored, Chunked::Stored { bytes, .. } if bytes == object.len() as u64),
+            "{stored:?}"
+        );
         assert!(unpacked(&object, &sha256, bytes.len()) == bytes);
         assert_eq!(world.chunk(&sha256).await.unwrap(), Chunked::There);
     }
@@ -138,7 +150,11 @@ async fn whatever_fails_leaves_nothing_and_the_next_run_makes_it() {
         }
         assert_eq!(world.memory.chunks(&sha256), None, "after a failure of request {number}");
     }
-    assert_eq!(failures, 2 + 2 * 3 + 1, "each request failed once: two looks, three pieces twice, and the creation");
+    assert_eq!(
+        failures,
+        2 + 2 * 3 + 1,
+        "each request failed once: two looks, three pieces twice, and the creation"
+    );
     assert!(unpacked(&world.memory.chunks(&sha256).unwrap(), &sha256, bytes.len()) == bytes);
 }
 
@@ -167,7 +183,8 @@ fn a_blob_that_changes_while_it_is_read_is_refused() {
 fn too_many_chunks_are_cut_coarser() {
     // The shortest chunks come of bytes that are cut everywhere; a reader that ends nowhere has too many in any case.
     assert_eq!(count(std::io::repeat(0), USUAL_AVERAGE).unwrap(), None);
-    let averages: Vec<u32> = std::iter::successors(Some(USUAL_AVERAGE), |average| next_average(*average)).collect();
+    let averages: Vec<u32> =
+        std::iter::successors(Some(USUAL_AVERAGE), |average| next_average(*average)).collect();
     assert_eq!(averages, [8 << 10, 16 << 10, 32 << 10, 64 << 10]);
 }
 

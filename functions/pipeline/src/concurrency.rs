@@ -22,7 +22,10 @@ pub(crate) async fn at_once<F: Future>(requests: impl Iterator<Item = F>) -> Vec
 ///
 /// It collects the iterator first. An iterator over borrowed values that stays alive across an
 /// `await` keeps the future from being `Send` (<https://github.com/rust-lang/rust/issues/102211>).
-pub(crate) async fn some_at_once<F: Future>(most: usize, requests: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn some_at_once<F: Future>(
+    most: usize,
+    requests: impl Iterator<Item = F>,
+) -> Vec<F::Output> {
     let requests: Vec<F> = requests.collect();
     stream::iter(requests).buffer_unordered(most).collect().await
 }

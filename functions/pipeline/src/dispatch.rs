@@ -36,8 +36,15 @@ pub struct Dispatched {
 ///
 /// A message comes again whatever made it fail. A [denied](ErrorKind::Denied) request is logged as
 /// an error the first time already, with the field `kind`, because only a person can mend it.
-pub async fn handle(ports: &Ports, queue: Queue, prefix: &str, until: Time, bodies: &[&str]) -> Vec<Option<String>> {
-    let (mut messages, mut owners, mut failures) = (Vec::new(), Vec::new(), vec![None; bodies.len()]);
+pub async fn handle(
+    ports: &Ports,
+    queue: Queue,
+    prefix: &str,
+    until: Time,
+    bodies: &[&str],
+) -> Vec<Option<String>> {
+    let (mut messages, mut owners, mut failures) =
+        (Vec::new(), Vec::new(), vec![None; bodies.len()]);
     for (owner, (body, failure)) in bodies.iter().zip(&mut failures).enumerate() {
         let read = match read(queue, prefix, body) {
             Ok(read) => read,
@@ -66,7 +73,8 @@ pub async fn handle(ports: &Ports, queue: Queue, prefix: &str, until: Time, bodi
     for (owner, failure) in owners.into_iter().zip(dispatched.failures) {
         if let (Some(slot), Some(error)) = (failures.get_mut(owner), failure) {
             let (kind, is_of_one) = (error.kind(), matches!(queue, Queue::Uploads | Queue::Large));
-            if (!is_of_one || kind == ErrorKind::Denied) && told.as_ref().is_none_or(|told| !Arc::ptr_eq(told, &error))
+            if (!is_of_one || kind == ErrorKind::Denied)
+                && told.as_ref().is_none_or(|told| !Arc::ptr_eq(told, &error))
             {
                 tracing::error!(queue = queue.name(), %kind, %error, "stage failed");
             }
@@ -89,7 +97,12 @@ fn nudge(queue: Queue) -> Option<Message> {
 
 /// Runs the stage of `queue` over a batch of messages. From `until` on, the stage starts nothing
 /// that takes long.
-pub async fn dispatch(ports: &Ports, queue: Queue, until: Time, messages: &[Message]) -> Dispatched {
+pub async fn dispatch(
+    ports: &Ports,
+    queue: Queue,
+    until: Time,
+    messages: &[Message],
+) -> Dispatched {
     match queue {
         Queue::Uploads => look(ports, Turn::All, messages).await,
         Queue::Large => look(ports, Turn::Large { until }, messages).await,
@@ -100,7 +113,12 @@ pub async fn dispatch(ports: &Ports, queue: Queue, until: Time, messages: &[Mess
         }
         Queue::Publish => {
             let ran = publish(&until_then(ports, until)).await;
-            let ran = ran.map(|shown| if let Shown::Now(generation) = shown { Some(generation) } else { None });
+            let ran =
+                ran.map(
+                    |shown| {
+                        if let Shown::Now(generation) = shown { Some(generation) } else { None }
+                    },
+                );
             ended(ports, Message::Publish, ran, messages.len()).await
         }
     }
@@ -115,8 +133,11 @@ async fn look(ports: &Ports, turn: Turn, messages: &[Message]) -> Dispatched {
     });
     let all: Vec<Hint> = hints.clone().flatten().cloned().collect();
     let mut looked = hash(ports, turn, &all).await.into_iter();
-    let mut failures: Vec<Option<Failure>> =
-        hints.map(|hints| looked.by_ref().take(hints.len()).collect::<Vec<_>>().into_iter().flatten().next()).collect();
+    let mut failures: Vec<Option<Failure>> = hints
+        .map(|hints| {
+            looked.by_ref().take(hints.len()).collect::<Vec<_>>().into_iter().flatten().next()
+        })
+        .collect();
     for (message, failure) in messages.iter().zip(&mut failures) {
         if let Message::Deliveries(hints) = message {
             *failure = deliver(ports, hints).await.err().map(Arc::new);
@@ -127,9 +148,9 @@ async fn look(ports: &Ports, turn: Turn, messages: &[Message]) -> Dispatched {
 
 /// Runs rebuild on a batch.
 async fn make(ports: &Ports, messages: &[Message]) -> Dispatched {
-    let batches = messages
-        .iter()
-        .map(|message| if let Message::Changes(changes) = message { changes.clone() } else { Vec::new() });
+    let batches = messages.iter().map(|message| {
+        if let Message::Changes(changes) = message { changes.clone() } else { Vec::new() }
+    });
     let batches: Vec<Vec<Change>> = batches.collect();
     match rebuild(ports, &batches).await {
         Ok(mut rebuilt) => Dispatched {
@@ -137,7 +158,10 @@ async fn make(ports: &Ports, messages: &[Message]) -> Dispatched {
             generation: rebuilt.generation,
             unrenewed: rebuilt.unrenewed,
         },
-        Err(error) => Dispatched { failures: vec![Some(Arc::new(error)); messages.len()], ..Dispatched::default() },
+        Err(error) => Dispatched {
+            failures: vec![Some(Arc::new(error)); messages.len()],
+            ..Dispatched::default()
+        },
     }
 }
 
@@ -148,7 +172,12 @@ fn until_then(ports: &Ports, until: Time) -> Ports {
 /// Turns the result of a run of sign or publish into the batch's outcome. A run that made progress
 /// but ran out of time sends `again` to start the next run. A run without progress fails instead,
 /// so these calls end.
-async fn ended(ports: &Ports, again: Message, ran: Result<Option<u64>>, messages: usize) -> Dispatched {
+async fn ended(
+    ports: &Ports,
+    again: Message,
+    ran: Result<Option<u64>>,
+    messages: usize,
+) -> Dispatched {
     let ran = match ran {
         Err(error @ StageError::OutOfTime { looked: 1.., .. }) => {
             tracing::info!(queue = again.queue().name(), "{error}");
@@ -157,7 +186,11 @@ async fn ended(ports: &Ports, again: Message, ran: Result<Option<u64>>, messages
         ran => ran,
     };
     match ran {
-        Ok(generation) => Dispatched { failures: vec![None; messages], generation, unrenewed: Vec::new() },
-        Err(error) => Dispatched { failures: vec![Some(Arc::new(error)); messages], ..Dispatched::default() },
+        Ok(generation) => {
+            Dispatched { failures: vec![None; messages], generation, unrenewed: Vec::new() }
+        }
+        Err(error) => {
+            Dispatched { failures: vec![Some(Arc::new(error)); messages], ..Dispatched::default() }
+        }
     }
 }

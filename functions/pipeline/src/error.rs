@@ -116,14 +116,19 @@ impl StageError {
             Self::Store(error) => error.kind,
             // The refusal may come from a failed request.
             Self::Refused(refusal) => kind_of_request(refusal).unwrap_or(ErrorKind::Invalid),
-            Self::Document(_) | Self::Record(..) | Self::Generation(Document(_)) => ErrorKind::Corrupt,
-            Self::Missing(..) | Self::NotInitialised | Self::Generation(Missing(_) | Unread(_)) => ErrorKind::Missing,
+            Self::Document(_) | Self::Record(..) | Self::Generation(Document(_)) => {
+                ErrorKind::Corrupt
+            }
+            Self::Missing(..) | Self::NotInitialised | Self::Generation(Missing(_) | Unread(_)) => {
+                ErrorKind::Missing
+            }
             Self::Contended(..) => ErrorKind::Conflict,
             Self::OutOfTime { .. } => ErrorKind::Retry,
             // A person must see to the clock, the keys or the request.
-            Self::Root(_) | Self::Generation(_) | Self::UntrustedKey(_) | Self::ClockBehind { .. } => {
-                ErrorKind::Invalid
-            }
+            Self::Root(_)
+            | Self::Generation(_)
+            | Self::UntrustedKey(_)
+            | Self::ClockBehind { .. } => ErrorKind::Invalid,
             Self::Shared(error) | Self::Of(_, error) => error.kind(),
         }
     }
@@ -158,7 +163,8 @@ impl StageError {
 
 /// The kind of the failed request from which `error` comes, if it comes from one.
 fn kind_of_request(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
-    successors(Some(error), |error| (*error).source()).find_map(|cause| Some(cause.downcast_ref::<StoreError>()?.kind))
+    successors(Some(error), |error| (*error).source())
+        .find_map(|cause| Some(cause.downcast_ref::<StoreError>()?.kind))
 }
 
 impl From<Arc<Self>> for StageError {
@@ -180,17 +186,27 @@ mod tests {
     }
 
     fn chain(error: &StageError) -> Vec<String> {
-        successors(Some(error as &dyn Error), |error| (*error).source()).map(ToString::to_string).collect()
+        successors(Some(error as &dyn Error), |error| (*error).source())
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
     fn an_error_has_the_kind_of_what_failed_in_the_end_and_keeps_it() {
         let role = || "bin-0".to_owned();
-        let of = |error: StageError| StageError::Of(role(), Arc::new(StageError::Shared(Arc::new(error))));
-        let unreadable = || StageError::Record("r".into(), serde_json::from_str::<u8>("x").unwrap_err().into());
+        let of = |error: StageError| {
+            StageError::Of(role(), Arc::new(StageError::Shared(Arc::new(error))))
+        };
+        let unreadable =
+            || StageError::Record("r".into(), serde_json::from_str::<u8>("x").unwrap_err().into());
         for (error, kind, text, root) in [
             (denied().into(), ErrorKind::Denied, "read /a: permission denied", "permission denied"),
-            (of(denied().into()), ErrorKind::Denied, "bin-0: read /a: permission denied", "permission denied"),
+            (
+                of(denied().into()),
+                ErrorKind::Denied,
+                "bin-0: read /a: permission denied",
+                "permission denied",
+            ),
             (
                 StageError::refused_for("the root key does not sign", denied()),
                 ErrorKind::Denied,

@@ -5,7 +5,9 @@
 //! A counter counts what was done at least once: a stage that runs again after a crash counts
 //! twice.
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use tough::schema::Root;
 use tufline_tuf::{Manifest, Time, time};
 
@@ -57,8 +59,16 @@ pub fn describe() {
     describe_histogram!(BATCH_SIZE, Unit::Count, "changes folded into one generation");
     describe_counter!(GATE_REFUSALS, Unit::Count, "generations refused by the gate");
     describe_gauge!(IGNORED_ROOTS, Unit::Count, "files in the places of roots that do not verify");
-    describe_gauge!(PUBLICATION_LAG, Unit::Seconds, "since the oldest generation that waits for publication was made");
-    describe_gauge!(SECONDS_TO_EXPIRY, Unit::Seconds, "until a published document of the role expires");
+    describe_gauge!(
+        PUBLICATION_LAG,
+        Unit::Seconds,
+        "since the oldest generation that waits for publication was made"
+    );
+    describe_gauge!(
+        SECONDS_TO_EXPIRY,
+        Unit::Seconds,
+        "until a published document of the role expires"
+    );
 }
 
 pub(crate) fn rejected() {
@@ -79,8 +89,12 @@ pub(crate) fn gate_refusal() {
 
 /// Records that the targets which `manifests` changed were published at `now`.
 pub(crate) fn published(manifests: &[Manifest], now: Time) {
-    let uploaded = manifests.iter().flat_map(|manifest| &manifest.changes).filter_map(|change| change.uploaded);
-    let mut waits: Vec<i64> = uploaded.map(|uploaded| time::seconds_between(uploaded, now).max(0)).collect();
+    let uploaded = manifests
+        .iter()
+        .flat_map(|manifest| &manifest.changes)
+        .filter_map(|change| change.uploaded);
+    let mut waits: Vec<i64> =
+        uploaded.map(|uploaded| time::seconds_between(uploaded, now).max(0)).collect();
     counter!(PUBLISHED).increment(waits.len() as u64);
     waits.sort_unstable();
     for wait in spread(&waits, MOST_VALUES) {
@@ -116,7 +130,8 @@ pub(crate) fn expiries(roots: &[Root], published: &Published, manifest: &Manifes
         ("bins", manifest.top.bins.as_ref().map(|bins| bins.first_to_expire.expires)),
     ] {
         if let Some(expires) = expires {
-            gauge!(SECONDS_TO_EXPIRY, "Role" => role).set(value(time::seconds_between(now, expires)));
+            gauge!(SECONDS_TO_EXPIRY, "Role" => role)
+                .set(value(time::seconds_between(now, expires)));
         }
     }
 }
@@ -134,7 +149,8 @@ mod tests {
 
     #[test]
     fn few_values_are_kept_and_many_are_spread() {
-        let taken = |count: i64, most| spread(&(0..count).collect::<Vec<_>>(), most).collect::<Vec<_>>();
+        let taken =
+            |count: i64, most| spread(&(0..count).collect::<Vec<_>>(), most).collect::<Vec<_>>();
         assert!(taken(0, 3).is_empty());
         assert_eq!(taken(1, 3), [0]);
         assert_eq!(taken(3, 3), [0, 1, 2]);

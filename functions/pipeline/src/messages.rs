@@ -39,14 +39,19 @@ pub fn read(queue: Queue, prefix: &str, body: &str) -> Result<Vec<Message>, Unre
         return Ok(vec![Message::from_body(body).and_then(|message| message.of(queue))?]);
     }
     if let Ok(message) = Message::from_body(body) {
-        let message = message.of(queue).map_err(|_| Unreadable::Event("it belongs to another queue".into()))?;
+        let message = message
+            .of(queue)
+            .map_err(|_| Unreadable::Event("it belongs to another queue".into()))?;
         return Ok(vec![message]);
     }
     if serde_json::from_str::<TestEvent>(body).is_ok_and(|test| test.event == "s3:TestEvent") {
         return Ok(Vec::new());
     }
-    let event: S3Event = serde_json::from_str(body).map_err(|error| Unreadable::Event(error.to_string()))?;
-    let below = |prefix: &str| event.records.iter().filter_map(|record| hint(record, prefix)).collect::<Vec<_>>();
+    let event: S3Event =
+        serde_json::from_str(body).map_err(|error| Unreadable::Event(error.to_string()))?;
+    let below = |prefix: &str| {
+        event.records.iter().filter_map(|record| hint(record, prefix)).collect::<Vec<_>>()
+    };
     let (uploads, deliveries) = (below(prefix), below(DELIVERIES));
     let mut messages = Message::uploads(uploads);
     if !deliveries.is_empty() {
@@ -100,14 +105,21 @@ mod tests {
         let version = Some(VersionId("v1".into()));
         let uploads = |hint| vec![Message::Uploads(vec![hint])];
         let message = found(&event("ObjectCreated:Put", "targets/a+b%2Bc/%C3%A9"));
-        assert_eq!(message, uploads(Hint { name: "a b+c/é".into(), removed: false, version: version.clone() }));
+        assert_eq!(
+            message,
+            uploads(Hint { name: "a b+c/é".into(), removed: false, version: version.clone() })
+        );
         let message = found(&event("ObjectRemoved:DeleteMarkerCreated", "targets/a"));
         assert_eq!(message, uploads(Hint { name: "a".into(), removed: true, version }));
     }
 
     #[test]
     fn files_of_other_parties_are_told_from_uploads() {
-        let hint = Hint { name: "vendor.json".into(), removed: false, version: Some(VersionId("v1".into())) };
+        let hint = Hint {
+            name: "vendor.json".into(),
+            removed: false,
+            version: Some(VersionId("v1".into())),
+        };
         let expected = vec![Message::Deliveries(vec![hint.clone()])];
         assert_eq!(found(&event("ObjectCreated:Put", "delegations/vendor.json")), expected);
         let upload = Hint { name: "delegations/vendor.json".into(), ..hint };
@@ -122,8 +134,7 @@ mod tests {
     fn what_is_not_about_uploads_is_acknowledged() {
         assert_eq!(found(&event("LifecycleExpiration:DeleteMarkerCreated", "targets/a")), []);
         assert_eq!(found(&event("ObjectCreated:Put", "other/a")), []);
-        let test =
-            r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2026","Bucket":"b","RequestId":"r","HostId":"h"}"#;
+        let test = r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2026","Bucket":"b","RequestId":"r","HostId":"h"}"#;
         assert_eq!(found(test), []);
     }
 

@@ -40,7 +40,10 @@ struct Looks(Arc<AtomicUsize>);
 impl Control for Looks {
     fn fate(&self, request: &Request<'_>) -> Fate {
         // Count no looks at blobs or records.
-        if request.action == "look at" && request.place.contains('-') && !request.place.contains('/') {
+        if request.action == "look at"
+            && request.place.contains('-')
+            && !request.place.contains('/')
+        {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
         Fate::Done
@@ -66,8 +69,11 @@ struct World {
 impl World {
     fn new() -> Self {
         let (looks, keys) = (Looks::default(), Arc::new(MemoryKeys::generate().unwrap()));
-        let memory =
-            Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys.clone(), Box::new(looks.clone())));
+        let memory = Arc::new(Memory::new(
+            "2026-01-01T00:00:00Z".parse().unwrap(),
+            keys.clone(),
+            Box::new(looks.clone()),
+        ));
         let clock = Arc::new(Slow(Arc::clone(&memory), looks.clone()));
         let ports = Ports { clock, ..ports(&memory, Config::default()) };
         finish(init::init(&ports, keys.root(), FirstBins::Sixteen)).unwrap();
@@ -115,7 +121,8 @@ fn all_is_shown_by_runs_of(seconds: i64) {
     for _ in 0..3 {
         world.generation(NAMES);
     }
-    let [sign, publish] = [(); 2].map(|()| Ports { deadline: Deadline::never(), ..world.ports.clone() });
+    let [sign, publish] =
+        [(); 2].map(|()| Ports { deadline: Deadline::never(), ..world.ports.clone() });
     let (before, mut runs, mut looks) = (world.published(), 0, [0, 0]);
     loop {
         let signed = world.run(Queue::Sign, &sign, seconds);
@@ -153,7 +160,8 @@ fn a_run_without_any_time_goes_on_too() {
 fn work_that_another_instance_signed_causes_no_endless_calls() {
     let mut world = World::new();
     world.generation(NAMES);
-    let [slow, fast] = [(); 2].map(|()| Ports { deadline: Deadline::never(), ..world.ports.clone() });
+    let [slow, fast] =
+        [(); 2].map(|()| Ports { deadline: Deadline::never(), ..world.ports.clone() });
     assert!(world.run(Queue::Sign, &slow, -1).is_some());
     assert!(world.run(Queue::Sign, &fast, 1000).is_some());
     world.generation(1);

@@ -25,7 +25,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tough::schema::decoded::Decoded;
 use tough::schema::{
-    self, DelegatedRole, Hashes, PathSet, Role, Root, Signature, Snapshot, Target, Targets, Timestamp,
+    self, DelegatedRole, Hashes, PathSet, Role, Root, Signature, Snapshot, Target, Targets,
+    Timestamp,
 };
 use tough::sign::Sign;
 use tufline_pipeline::Ports;
@@ -44,7 +45,8 @@ use tufline_tuf::root::{self, key_id};
 use tufline_tuf::{Config, Pattern, RoleKeys, RoleName, Sha256, Time, time, verify};
 
 use common::schedule::{
-    Schedule, Task, publishing, rebuild_to_publish, rebuilding, refreshing, sign_and_publish, signing,
+    Schedule, Task, publishing, rebuild_to_publish, rebuilding, refreshing, sign_and_publish,
+    signing,
 };
 use common::{Faults, finish, key, ports, seeds};
 
@@ -110,12 +112,16 @@ impl Schedule for World {
             return;
         }
         self.seen = Some(bytes.clone());
-        let get = |key: &Key| self.memory.object(&key.path()).unwrap_or_else(|| panic!("{key} is missing"));
+        let get = |key: &Key| {
+            self.memory.object(&key.path()).unwrap_or_else(|| panic!("{key} is missing"))
+        };
         let root: Root = root::read(&get(&Key::root(1)), 1).unwrap().document().clone();
         let keys = |role: RoleName| RoleKeys::in_root(&root, &role).unwrap();
         let timestamp = verify::<Timestamp>(bytes, &keys(RoleName::timestamp())).unwrap();
         let generation = timestamp.document().meta["snapshot.json"].version.get();
-        let snapshot = verify::<Snapshot>(get(&Key::snapshot(generation)), &keys(RoleName::snapshot())).unwrap();
+        let snapshot =
+            verify::<Snapshot>(get(&Key::snapshot(generation)), &keys(RoleName::snapshot()))
+                .unwrap();
         let meta = &snapshot.document().meta;
         for (role, version) in &mut self.listed {
             let now = meta.get(role).unwrap_or_else(|| panic!("{role} disappeared")).version.get();
@@ -127,13 +133,18 @@ impl Schedule for World {
             let meta = &meta[&format!("{role}.json")];
             let bytes = get(&Key::Metadata { role: role.clone(), version: meta.version.get() });
             if let Some(hashes) = &meta.hashes {
-                assert_eq!(hashes.sha256.to_vec(), Sha256::of(&bytes).as_bytes().to_vec(), "{role}");
+                assert_eq!(
+                    hashes.sha256.to_vec(),
+                    Sha256::of(&bytes).as_bytes().to_vec(),
+                    "{role}"
+                );
                 assert_eq!(meta.length, Some(bytes.len() as u64), "{role}");
             }
             bytes
         };
         let now = self.ports.clock.now();
-        let top = verify::<Targets>(file(&RoleName::targets()), &keys(RoleName::targets())).unwrap();
+        let top =
+            verify::<Targets>(file(&RoleName::targets()), &keys(RoleName::targets())).unwrap();
         let mut own: Vec<String> = names(top.document());
         let mut theirs: Vec<Pattern> = Vec::new();
         let mut todo: Vec<(DelegatedRole, schema::Delegations)> = entries(top.document());
@@ -147,11 +158,19 @@ impl Schedule for World {
                 own.extend(names(signed.document()));
                 continue;
             };
-            let paths: Vec<Pattern> = paths.iter().map(|path| path.value().parse().unwrap()).collect();
+            let paths: Vec<Pattern> =
+                paths.iter().map(|path| path.value().parse().unwrap()).collect();
             for (name, target) in &signed.document().targets {
-                assert!(paths.iter().any(|path| path.allows(name.raw())), "{role} lists {}", name.raw());
+                assert!(
+                    paths.iter().any(|path| path.allows(name.raw())),
+                    "{role} lists {}",
+                    name.raw()
+                );
                 let sha256 = Sha256::from_bytes(target.hashes.sha256.to_vec().try_into().unwrap());
-                assert_eq!(self.memory.blob(&sha256).map(|blob| blob.len() as u64), Some(target.length));
+                assert_eq!(
+                    self.memory.blob(&sha256).map(|blob| blob.len() as u64),
+                    Some(target.length)
+                );
             }
             theirs.extend(paths);
         }
@@ -167,7 +186,8 @@ impl World {
         let faults = Faults::new(!seed, 5);
         let start: Time = "2026-01-01T00:00:00Z".parse().unwrap();
         let memory = Arc::new(Memory::new(start, Arc::clone(memory_keys), faults.control()));
-        let deliveries = Arc::new(Memory::new(start, Arc::clone(memory_keys), Faults::new(0, 5).control()));
+        let deliveries =
+            Arc::new(Memory::new(start, Arc::clone(memory_keys), Faults::new(0, 5).control()));
         let config = Config { nested_delegations: true, ..Config::default() };
         let ports = Ports { deliveries: Arc::clone(&deliveries) as _, ..ports(&memory, config) };
         let root_key = key();
@@ -177,7 +197,19 @@ impl World {
         let versions = PARTIES.into_iter().map(|party| (party, 0)).collect();
         let random = StdRng::seed_from_u64(seed);
         let (tasks, own, listed) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { random, memory, deliveries, ports, faults, tasks, keys, versions, seen: None, own, listed }
+        Self {
+            random,
+            memory,
+            deliveries,
+            ports,
+            faults,
+            tasks,
+            keys,
+            versions,
+            seen: None,
+            own,
+            listed,
+        }
     }
 
     fn party(&mut self) -> &'static str {
@@ -192,8 +224,14 @@ impl World {
         let edit = match self.random.random_range(0..8) {
             0..4 => create(party, keys[..self.random.random_range(1..=2)].to_vec()),
             4 => PartyEdit::AddKey { key: keys[1].clone(), threshold },
-            5 => PartyEdit::RemoveKey { id: hex::encode(key_id(&keys[1]).unwrap()), threshold: Some(1) },
-            6 => PartyEdit::RemoveKey { id: hex::encode(key_id(&keys[0]).unwrap()), threshold: Some(1) },
+            5 => PartyEdit::RemoveKey {
+                id: hex::encode(key_id(&keys[1]).unwrap()),
+                threshold: Some(1),
+            },
+            6 => PartyEdit::RemoveKey {
+                id: hex::encode(key_id(&keys[0]).unwrap()),
+                threshold: Some(1),
+            },
             _ => PartyEdit::Remove { release: self.random.random_bool(0.5) },
         };
         let ports = self.ports.clone();
@@ -206,31 +244,44 @@ impl World {
         let bad = self.random.random_bool(0.3);
         let newest = self.versions[party];
         let version = if bad { self.random.random_range(1..newest + 3) } else { newest + 1 };
-        let minutes = if bad { self.random.random_range(30..240) } else { 60 * self.random.random_range(2..200) };
+        let minutes = if bad {
+            self.random.random_range(30..240)
+        } else {
+            60 * self.random.random_range(2..200)
+        };
         let count = self.random.random_range(0..4);
         let mut names: Vec<String> =
             (0..count).map(|_| format!("{party}/{}", self.random.random_range(0..5))).collect();
         if bad && self.random.random_bool(0.3) {
             names.push(["own/1", "vendor/a/b", "maker/9"][self.random.random_range(0..3)].into());
         }
-        let document = Document { version, expires: time::after(self.ports.clock.now(), minutes * 60), names };
+        let document =
+            Document { version, expires: time::after(self.ports.clock.now(), minutes * 60), names };
         let signers = if bad { self.random.random_range(0..3) } else { 2 };
         let bytes = self.sign(party, document, signers);
         self.put(party, bytes)
     }
 
     fn sign(&mut self, party: &'static str, document: Document, signers: usize) -> Bytes {
-        let mut targets =
-            Targets::new(SPEC_VERSION.into(), NonZeroU64::new(document.version).unwrap(), document.expires);
+        let mut targets = Targets::new(
+            SPEC_VERSION.into(),
+            NonZeroU64::new(document.version).unwrap(),
+            document.expires,
+        );
         for name in document.names {
             let bytes = content(&name);
-            let hashes = Hashes { sha256: Decoded::from(Sha256::of(&bytes).as_bytes().to_vec()), _extra: [].into() };
-            let target = Target { length: bytes.len() as u64, hashes, custom: [].into(), _extra: [].into() };
+            let hashes = Hashes {
+                sha256: Decoded::from(Sha256::of(&bytes).as_bytes().to_vec()),
+                _extra: [].into(),
+            };
+            let target =
+                Target { length: bytes.len() as u64, hashes, custom: [].into(), _extra: [].into() };
             targets.targets.insert(tough::TargetName::new(name).unwrap(), target);
         }
         let message = targets.canonical_form().unwrap();
         let sign = |key: &Arc<EcdsaKeyPair>| {
-            let sig = EcdsaKeyPair::sign(key, &SystemRandom::new(), &message).unwrap().as_ref().to_vec();
+            let sig =
+                EcdsaKeyPair::sign(key, &SystemRandom::new(), &message).unwrap().as_ref().to_vec();
             Signature { keyid: key.tuf_key().key_id().unwrap(), sig: sig.into() }
         };
         let signatures = self.keys[party].iter().take(signers).map(sign).collect();
@@ -274,7 +325,10 @@ impl World {
         self.faults.on.store(false, Ordering::Relaxed);
         self.tasks.clear();
         // Remove uploads that were made while a removed party's names were free.
-        for name in PARTIES.into_iter().flat_map(|party| (0..5).map(move |number| format!("{party}/{number}"))) {
+        for name in PARTIES
+            .into_iter()
+            .flat_map(|party| (0..5).map(move |number| format!("{party}/{number}")))
+        {
             self.memory.remove_upload(&name);
             let hint = Hint { name, removed: true, version: None };
             finish(hash(&self.ports, Turn::All, &[hint]));
@@ -284,7 +338,8 @@ impl World {
             let tip = finish(Tip::read(&*self.ports.store)).unwrap();
             let newest = tip.newest();
             let now = finish(read_parties(&*self.ports.store, newest)).unwrap();
-            let found = now.parties.get(&role(party)).filter(|found| found.state != PartyState::Removed);
+            let found =
+                now.parties.get(&role(party)).filter(|found| found.state != PartyState::Removed);
             if found.is_none() {
                 let keys = self.keys[party].each_ref().map(|key| key.tuf_key()).to_vec();
                 finish(change(&self.ports, party, &create(party, keys))).unwrap();
@@ -297,7 +352,11 @@ impl World {
             let bytes = self.sign(party, Document { version, expires, names: vec![name] }, 2);
             finish(self.put(party, bytes));
             self.run_all();
-            assert_eq!(self.listed.get(&format!("{party}.json")), Some(&version), "{party} got through");
+            assert_eq!(
+                self.listed.get(&format!("{party}.json")),
+                Some(&version),
+                "{party} got through"
+            );
         }
         // From now on nobody delivers. That must not hold up anybody else.
         self.memory.pass(2 * 86_400);
@@ -307,7 +366,11 @@ impl World {
     }
 }
 
-async fn change(ports: &Ports, party: &str, edit: &PartyEdit) -> Result<(), tufline_pipeline::StageError> {
+async fn change(
+    ports: &Ports,
+    party: &str,
+    edit: &PartyEdit,
+) -> Result<(), tufline_pipeline::StageError> {
     delegation::change(&*ports.store, &ports.config, ports.clock.now(), &role(party), edit).await?;
     for message in Message::changes(vec![Change::Delivery { role: role(party) }]) {
         ports.queues.send(&message, std::time::Duration::ZERO).await?;
@@ -333,7 +396,10 @@ fn names(document: &Targets) -> Vec<String> {
 
 fn entries(document: &Targets) -> Vec<(DelegatedRole, schema::Delegations)> {
     let delegations = document.delegations.clone();
-    delegations.into_iter().flat_map(|all| all.roles.clone().into_iter().map(move |role| (role, all.clone()))).collect()
+    delegations
+        .into_iter()
+        .flat_map(|all| all.roles.clone().into_iter().map(move |role| (role, all.clone())))
+        .collect()
 }
 
 #[test]

@@ -82,7 +82,8 @@ impl<'a> MakeWriter<'a> for Log {
 /// Runs `work`, and returns its result with the kinds in the errors that it logged.
 fn logged<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
     let log = Log::default();
-    let lines = tracing_subscriber::fmt().json().flatten_event(true).with_writer(log.clone()).finish();
+    let lines =
+        tracing_subscriber::fmt().json().flatten_event(true).with_writer(log.clone()).finish();
     let done = tracing::subscriber::with_default(lines, work);
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -100,7 +101,8 @@ impl World {
     fn new() -> Self {
         let (plan, keys) = (Plan::default(), Arc::new(MemoryKeys::generate().unwrap()));
         let control = Box::new(plan.clone());
-        let memory = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys.clone(), control));
+        let memory =
+            Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys.clone(), control));
         let ports = ports(&memory, Config::default());
         finish(init::init(&ports, keys.root(), FirstBins::Sixteen)).unwrap();
         settle(&memory, &ports);
@@ -121,9 +123,13 @@ impl World {
     }
 
     fn handle(&self, queue: Queue, messages: &[Message]) -> Vec<bool> {
-        let bodies: Vec<String> = messages.iter().map(|message| message.to_body().unwrap()).collect();
+        let bodies: Vec<String> =
+            messages.iter().map(|message| message.to_body().unwrap()).collect();
         let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
-        finish(handle(&self.ports, queue, "", Time::MAX, &bodies)).iter().map(Option::is_some).collect()
+        finish(handle(&self.ports, queue, "", Time::MAX, &bodies))
+            .iter()
+            .map(Option::is_some)
+            .collect()
     }
 }
 
@@ -131,14 +137,19 @@ impl World {
 /// used, none can be.
 #[test]
 fn sign_tries_no_older_generation_where_no_snapshot_may_be_signed() {
-    for (fate, kind, tries) in [(Fate::Denied, ErrorKind::Denied, 1), (Fate::Failed, ErrorKind::Retry, 2)] {
+    for (fate, kind, tries) in
+        [(Fate::Denied, ErrorKind::Denied, 1), (Fate::Failed, ErrorKind::Retry, 2)]
+    {
         let world = World::new();
         world.generation("a");
         world.generation("b");
         world.plan.set("sign with", "Snapshot", fate);
         let (outcome, errors) = logged(|| finish(sign(&world.ports)));
         assert_eq!((outcome.unwrap_err().kind(), world.plan.end()), (kind, tries));
-        assert!(!errors.is_empty() && errors.iter().all(|logged| logged == kind.name()), "{errors:?}");
+        assert!(
+            !errors.is_empty() && errors.iter().all(|logged| logged == kind.name()),
+            "{errors:?}"
+        );
 
         // Once the key may be used again, the repeated message makes everything go on.
         assert_eq!(world.handle(Queue::Sign, &[Message::Sign]), [false]);
@@ -168,7 +179,8 @@ fn a_message_whose_request_is_denied_comes_again_and_is_an_error_from_the_first_
     // A stage's own failure was always logged as an error; now with its kind.
     for (fate, kind) in [(Fate::Failed, "retry"), (Fate::Denied, "denied")] {
         world.plan.set("read", "metadata/timestamp.json", fate);
-        let (again, errors) = logged(|| world.handle(Queue::Publish, &[Message::Publish, Message::Publish]));
+        let (again, errors) =
+            logged(|| world.handle(Queue::Publish, &[Message::Publish, Message::Publish]));
         assert_eq!((again, errors), (vec![true, true], vec![kind.to_owned()]), "one line for both");
         assert!(world.plan.end() > 0);
     }

@@ -45,7 +45,8 @@ struct Shared(Arc<Planned>);
 impl Control for Shared {
     fn fate(&self, request: &Request<'_>) -> Fate {
         let counts = request.writes || self.0.fate == Fate::Failed;
-        let before = |left: usize| Some(left.wrapping_sub(usize::from(counts && left < usize::MAX)));
+        let before =
+            |left: usize| Some(left.wrapping_sub(usize::from(counts && left < usize::MAX)));
         match self.0.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, before) {
             Ok(0) if counts => self.0.fate,
             _ => Fate::Done,
@@ -79,8 +80,14 @@ struct Others {
 impl Others {
     fn new(first: u64) -> Self {
         let holder = key();
-        let online = OnlineKeys { targets: key().tuf_key(), snapshot: key().tuf_key(), timestamp: key().tuf_key() };
-        let draft = root::first(holder.tuf_key(), online, start() + jiff::SignedDuration::from_hours(2400)).unwrap();
+        let online = OnlineKeys {
+            targets: key().tuf_key(),
+            snapshot: key().tuf_key(),
+            timestamp: key().tuf_key(),
+        };
+        let draft =
+            root::first(holder.tuf_key(), online, start() + jiff::SignedDuration::from_hours(2400))
+                .unwrap();
         let root = Root { version: first.try_into().unwrap(), ..draft.document().clone() };
         let draft = Draft::new(RoleName::root(), root.clone());
         let keyid = holder.tuf_key().key_id().unwrap();
@@ -93,11 +100,18 @@ impl Others {
             }
             Content { sha256: Sha256::of(&bytes), length: bytes.len() as u64, custom }
         };
-        let targets: BTreeMap<TargetName, Content> =
-            (0..6).map(|number| (format!("a/{number}").parse().unwrap(), content(number))).collect();
+        let targets: BTreeMap<TargetName, Content> = (0..6)
+            .map(|number| (format!("a/{number}").parse().unwrap(), content(number)))
+            .collect();
         let used_up = UsedUp { timestamp: 40, snapshot: 30, targets: 20 };
-        let before = (1..first).map(|version| (version, format!("version {version}, of old").into())).collect();
-        Self { holder, old: Old { roots: vec![signed.bytes().clone()], before, used_up, targets }, root }
+        let before = (1..first)
+            .map(|version| (version, format!("version {version}, of old").into()))
+            .collect();
+        Self {
+            holder,
+            old: Old { roots: vec![signed.bytes().clone()], before, used_up, targets },
+            root,
+        }
     }
 
     fn first(&self) -> PinnedRoot {
@@ -107,7 +121,9 @@ impl Others {
     /// The next root, signed.
     fn next(&self, ports: &Ports) -> RootFile {
         let online = finish(online_keys(&*ports.signer)).unwrap();
-        self.signed(self.old.next_root(online, ports.clock.now(), &ports.config.expiry.root).unwrap())
+        self.signed(
+            self.old.next_root(online, ports.clock.now(), &ports.config.expiry.root).unwrap(),
+        )
     }
 
     fn signed(&self, mut file: RootFile) -> RootFile {
@@ -126,9 +142,14 @@ struct World {
 impl World {
     fn new(keys: &Arc<MemoryKeys>, others: &Others, fate: Fate) -> Self {
         let planned = Arc::new(Planned { fate, left: AtomicUsize::new(usize::MAX) });
-        let memory = Arc::new(Memory::new(start(), Arc::clone(keys), Box::new(Shared(Arc::clone(&planned)))));
+        let memory = Arc::new(Memory::new(
+            start(),
+            Arc::clone(keys),
+            Box::new(Shared(Arc::clone(&planned))),
+        ));
         for (number, (name, content)) in others.old.targets.iter().enumerate() {
-            let custom = (!content.custom.is_empty()).then(|| serde_json::to_string(&content.custom).unwrap());
+            let custom = (!content.custom.is_empty())
+                .then(|| serde_json::to_string(&content.custom).unwrap());
             memory.put_upload(name.as_str(), bytes(number), custom.as_deref(), false);
         }
         let config = Config { max_targets_per_bin: 4.try_into().unwrap(), ..Config::default() };
@@ -150,7 +171,9 @@ impl World {
     /// Checks what devices see, which must be nothing or all targets. Returns whether they see
     /// them.
     fn look(&self, others: &Others) -> bool {
-        let Some(published) = finish(ledger::published(&*self.ports.store)).unwrap() else { return false };
+        let Some(published) = finish(ledger::published(&*self.ports.store)).unwrap() else {
+            return false;
+        };
         assert_eq!((published.generation, published.version), (31, 41));
         let newest = finish(tufline_pipeline::state::roots::newest(&*self.ports.store)).unwrap();
         let first = others.first().version;
@@ -162,12 +185,17 @@ impl World {
                 "version {version} of the root"
             );
         }
-        let versions = finish(ledger::published_versions(&*self.ports.store, &newest, Some(&published))).unwrap();
+        let versions =
+            finish(ledger::published_versions(&*self.ports.store, &newest, Some(&published)))
+                .unwrap();
         assert_eq!(versions.len(), 17, "there are bins");
         let mut listed = 0;
         for (role, version) in versions {
             assert!(version > 20);
-            let bytes = self.memory.object(&Key::Metadata { role, version }.path()).expect("what the snapshot lists");
+            let bytes = self
+                .memory
+                .object(&Key::Metadata { role, version }.path())
+                .expect("what the snapshot lists");
             let document: tough::schema::Signed<Targets> = serde_json::from_slice(&bytes).unwrap();
             listed += document.signed.targets.len();
         }
@@ -182,10 +210,13 @@ impl World {
             .memory
             .current_uploads()
             .into_iter()
-            .filter_map(|(name, upload)| Some(Change::Set { name: name.parse().unwrap(), version: upload?.version? }))
+            .filter_map(|(name, upload)| {
+                Some(Change::Set { name: name.parse().unwrap(), version: upload?.version? })
+            })
             .collect();
         assert_eq!(changes.len(), others.old.targets.len());
-        let generation = finish(stages::rebuild(&self.ports, &[changes])).unwrap().generation.unwrap();
+        let generation =
+            finish(stages::rebuild(&self.ports, &[changes])).unwrap().generation.unwrap();
         let manifest = finish(ledger::manifest(&*self.ports.store, generation)).unwrap();
         assert!(manifest.is_fence(), "nothing changes");
         assert_eq!(manifest.changes.len(), others.old.targets.len(), "all are answered");
@@ -195,7 +226,9 @@ impl World {
 #[test]
 fn a_fault_at_any_request_leaves_what_the_next_run_goes_on_from() {
     let keys = Arc::new(MemoryKeys::generate().unwrap());
-    for (fate, first) in [(Fate::Failed, 1), (Fate::Failed, 4), (Fate::ReplyLost, 4), (Fate::Retried, 1)] {
+    for (fate, first) in
+        [(Fate::Failed, 1), (Fate::Failed, 4), (Fate::ReplyLost, 4), (Fate::Retried, 1)]
+    {
         let others = Others::new(first);
         let (mut failed, mut shown) = (0, 0);
         for fault in 0.. {
@@ -214,8 +247,12 @@ fn a_fault_at_any_request_leaves_what_the_next_run_goes_on_from() {
             assert!(world.look(&others));
             world.agrees(&others);
             for (path, contents) in world.memory.history() {
-                let pointer = ["metadata/timestamp.json", "announced.json"].contains(&path.as_str());
-                assert!(pointer || contents.iter().all(|content| *content == contents[0]), "{path} was written twice");
+                let pointer =
+                    ["metadata/timestamp.json", "announced.json"].contains(&path.as_str());
+                assert!(
+                    pointer || contents.iter().all(|content| *content == contents[0]),
+                    "{path} was written twice"
+                );
             }
             if (1..1_000_000).contains(&left) {
                 // There were fewer requests than that.
@@ -276,7 +313,11 @@ fn nobody_stops_an_import_by_what_lies_before_its_first_root() {
     world.memory.tamper(&Key::root(3).path(), Some("{}".into()));
     let next = others.next(&world.ports);
     assert_eq!(world.import(&others, &next).unwrap(), 31);
-    assert_eq!(world.memory.object(&Key::root(3).path()), Some("{}".into()), "what lies there stays");
+    assert_eq!(
+        world.memory.object(&Key::root(3).path()),
+        Some("{}".into()),
+        "what lies there stays"
+    );
     let newest = finish(tufline_pipeline::state::roots::newest(&*world.ports.store)).unwrap();
     assert_eq!(newest.version.get(), 5);
     // A run that takes the repository for a new one makes no second first generation.
@@ -303,12 +344,14 @@ fn a_place_that_would_begin_with_another_root_is_refused() {
         (&four, Some(PinnedRoot { version: 3, ..fourth }), false),
         (&four, Some(PinnedRoot { version: 4, ..first }), false),
     ] {
-        let refused = others.old.expect_first(pinned, |first| format!("deploy with -c trustedRoot={first}"));
+        let refused =
+            others.old.expect_first(pinned, |first| format!("deploy with -c trustedRoot={first}"));
         assert_eq!(refused.is_ok(), good, "{pinned:?}");
         if let Err(error) = refused {
             let (error, first) = (error.to_string(), others.first());
             assert!(
-                error.ends_with(&format!("deploy with -c trustedRoot={first}")) && !error.contains('\n'),
+                error.ends_with(&format!("deploy with -c trustedRoot={first}"))
+                    && !error.contains('\n'),
                 "{error}"
             );
         }

@@ -39,8 +39,8 @@ use tufline_pipeline::state::records::Hashed;
 use tufline_pipeline::state::records::RECORD_FORMAT;
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
 use tufline_store::{
-    Change, Clock, Head, Hint, Key, LONGEST_HISTORY, Message, PastVersion, Queue, Result, Store, Upload, UploadKey,
-    Uploads, VersionId,
+    Change, Clock, Head, Hint, Key, LONGEST_HISTORY, Message, PastVersion, Queue, Result, Store,
+    Upload, UploadKey, Uploads, VersionId,
 };
 use tufline_tuf::generation::FirstBins;
 use tufline_tuf::{Config, Content, Sha256, TargetName, Time, custom};
@@ -117,7 +117,11 @@ impl Entry {
 
     /// Whether the entry hides what is beneath it.
     fn counts(&self, at: i64) -> bool {
-        let hides = if self.bytes.is_some() { self.receipt.is_some_and(|stored| stored <= at) } else { true };
+        let hides = if self.bytes.is_some() {
+            self.receipt.is_some_and(|stored| stored <= at)
+        } else {
+            true
+        };
         self.is_there(at) && !self.is_refused && !self.by_lifecycle && hides
     }
 }
@@ -148,8 +152,11 @@ impl World {
         let begin: Time = "2026-01-01T00:00:00Z".parse().unwrap();
         let memory = Arc::new(Memory::new(begin, keys, Box::new(requests.clone())));
         let expires = random.random_bool(0.3);
-        let config =
-            if expires { serde_json::from_str(r#"{"uploads_expire_days":15}"#).unwrap() } else { Config::default() };
+        let config = if expires {
+            serde_json::from_str(r#"{"uploads_expire_days":15}"#).unwrap()
+        } else {
+            Config::default()
+        };
         let clock = Arc::new(Skewed(Arc::clone(&memory), AtomicI64::new(0)));
         let ports = Ports { clock: Arc::clone(&clock) as _, ..ports(&memory, config) };
         let above = random.random();
@@ -188,21 +195,37 @@ impl World {
     fn tick(&mut self) {
         let days = if self.expires { [DAY, 5 * DAY, 16 * DAY] } else { [300, 700, 4000] };
         let usual = [0, 1, 4, 15, 45, 150, 300, 700];
-        let seconds =
-            if self.random.random_bool(0.1) { days.choose(&mut self.random) } else { usual.choose(&mut self.random) };
+        let seconds = if self.random.random_bool(0.1) {
+            days.choose(&mut self.random)
+        } else {
+            usual.choose(&mut self.random)
+        };
         self.pass(*seconds.unwrap());
     }
 
     fn put(&mut self, bytes: &'static str) {
         let has_checksum = self.random.random();
-        let custom = *[None, None, Some(r#"{"n":1}"#), Some("{}")].choose(&mut self.random).unwrap();
+        let custom =
+            *[None, None, Some(r#"{"n":1}"#), Some("{}")].choose(&mut self.random).unwrap();
         self.put_as(bytes, custom, has_checksum, false);
     }
 
-    fn put_as(&mut self, bytes: &'static str, custom: Option<&'static str>, has_checksum: bool, is_refused: bool) {
-        let version = self.memory.put_upload(NAME, Bytes::from_static(bytes.as_bytes()), custom, has_checksum);
+    fn put_as(
+        &mut self,
+        bytes: &'static str,
+        custom: Option<&'static str>,
+        has_checksum: bool,
+        is_refused: bool,
+    ) {
+        let version = self.memory.put_upload(
+            NAME,
+            Bytes::from_static(bytes.as_bytes()),
+            custom,
+            has_checksum,
+        );
         let custom = if is_refused { None } else { custom };
-        let entry = Entry { bytes: Some(bytes), custom, has_checksum, is_refused, ..self.marker(version) };
+        let entry =
+            Entry { bytes: Some(bytes), custom, has_checksum, is_refused, ..self.marker(version) };
         self.add(entry);
     }
 
@@ -228,15 +251,18 @@ impl World {
         let data = Bytes::from_static(bytes.as_bytes());
         let begun_at = self.begin + SignedDuration::from_secs(begun);
         let version = self.memory.put_in_parts(NAME, data, None, begun_at, self.above);
-        let entry = Entry { bytes: Some(bytes), in_parts: true, modified: begun, ..self.marker(version) };
+        let entry =
+            Entry { bytes: Some(bytes), in_parts: true, modified: begun, ..self.marker(version) };
         self.add(entry);
     }
 
     fn add(&mut self, entry: Entry) {
         let newer = self.entries.iter().rev().filter(|other| other.purged.is_none());
-        let newer = newer.take_while(|other| entry.in_parts && !self.above && other.modified > entry.modified);
+        let newer = newer
+            .take_while(|other| entry.in_parts && !self.above && other.modified > entry.modified);
         let place = newer.last().map(|other| other.version.clone());
-        let place = place.and_then(|version| self.entries.iter().position(|other| other.version == version));
+        let place = place
+            .and_then(|version| self.entries.iter().position(|other| other.version == version));
         self.entries.insert(place.unwrap_or(self.entries.len()), entry);
     }
 
@@ -297,7 +323,9 @@ impl World {
         let now = self.now();
         let look = match self.top() {
             Some(top) if top.is_known() => (now, Some(top.version.clone()), top.content()),
-            Some(top) if top.bytes.is_none() && !self.expires => (now, Some(top.version.clone()), None),
+            Some(top) if top.bytes.is_none() && !self.expires => {
+                (now, Some(top.version.clone()), None)
+            }
             _ => return,
         };
         self.looks.push(look);
@@ -311,7 +339,8 @@ impl World {
             }
             20..25 => self.put_as(BYTES[0], Some("not json"), true, true),
             25..35 => {
-                let ago = *[0, 30, 200, 900, 3000, 2 * DAY, 14 * DAY].choose(&mut self.random).unwrap();
+                let ago =
+                    *[0, 30, 200, 900, 3000, 2 * DAY, 14 * DAY].choose(&mut self.random).unwrap();
                 let bytes = BYTES.choose(&mut self.random).unwrap();
                 self.put_in_parts(bytes, self.now() - ago);
             }
@@ -349,18 +378,21 @@ impl World {
     /// Whether `content` (`None`: gone) was in effect at some time from `from` until now.
     fn was_in_effect(&self, content: Option<&Content>, from: i64) -> bool {
         let entries = self.entries.iter();
-        let changes = entries.flat_map(|entry| [Some(entry.came), entry.purged, entry.receipt]).flatten();
+        let changes =
+            entries.flat_map(|entry| [Some(entry.came), entry.purged, entry.receipt]).flatten();
         let times: BTreeSet<i64> = changes.filter(|time| *time >= from).chain([from]).collect();
         // A version deleted for good has left no trace, so nobody can tell whether it hid anything.
         let looks = times.into_iter().flat_map(|at| [(at, true), (at, false)]);
         looks.into_iter().any(|(at, with_purged)| {
             let hides = |entry: &Entry| entry.counts(at) && (with_purged || entry.purged.is_none());
             let top = self.entries.iter().rposition(hides);
-            let Some(content) = content else { return top.is_none_or(|top| self.entries[top].bytes.is_none()) };
+            let Some(content) = content else {
+                return top.is_none_or(|top| self.entries[top].bytes.is_none());
+            };
             let above = &self.entries[top.unwrap_or(0)..];
-            above
-                .iter()
-                .any(|entry| entry.is_there(at) && !entry.is_refused && entry.content().as_ref() == Some(content))
+            above.iter().any(|entry| {
+                entry.is_there(at) && !entry.is_refused && entry.content().as_ref() == Some(content)
+            })
         })
     }
 
@@ -376,20 +408,29 @@ impl World {
     fn recent(&self) -> usize {
         let until = self.now() - WINDOW_SECONDS - 2 * SKEW;
         let old = |entry: &&Entry| {
-            let dated = entry.bytes.is_none() || entry.receipt.is_some_and(|stored| stored < until * MOMENTS);
+            let dated = entry.bytes.is_none()
+                || entry.receipt.is_some_and(|stored| stored < until * MOMENTS);
             entry.modified < until && dated && !entry.is_refused
         };
-        let recent = self.live().rev().position(|entry| old(&entry)).map_or(self.live().count(), |index| index + 1);
+        let recent = self
+            .live()
+            .rev()
+            .position(|entry| old(&entry))
+            .map_or(self.live().count(), |index| index + 1);
         if self.expires { recent + self.live().count() } else { recent }
     }
 
     fn judge(&mut self, version: Option<&VersionId>, content: Option<&Content>) -> Justified {
         self.clock.1.store(self.random.random_range(-SKEW..=SKEW), Ordering::Relaxed);
-        let (name, before) = (NAME.parse::<TargetName>().unwrap(), self.requests.0.load(Ordering::Relaxed));
+        let (name, before) =
+            (NAME.parse::<TargetName>().unwrap(), self.requests.0.load(Ordering::Relaxed));
         let justified = finish(justify(&self.ports, &name, version, content)).unwrap();
         let made = self.requests.0.load(Ordering::Relaxed) - before;
         let is_current = self.live().next_back().is_some_and(|top| {
-            !top.is_refused && top.is_known() && top.content().as_ref() == content && content.is_some()
+            !top.is_refused
+                && top.is_known()
+                && top.content().as_ref() == content
+                && content.is_some()
         });
         // Two looks and a copy, and the receipt of the version in the hint. Since several entries
         // are looked at together, as many looks again may be in vain.
@@ -402,25 +443,39 @@ impl World {
     fn check(&mut self) {
         let now = self.now();
         let from = (now - WINDOW_SECONDS - 2 * SKEW) * MOMENTS;
-        let versions: Vec<VersionId> = self.entries.iter().map(|entry| entry.version.clone()).collect();
+        let versions: Vec<VersionId> =
+            self.entries.iter().map(|entry| entry.version.clone()).collect();
         let mut contents: Vec<Option<Content>> = self.entries.iter().map(Entry::content).collect();
         contents.extend([
             None,
-            Some(Content { sha256: Sha256::of(b"never"), length: 2, custom: custom::parse("{}").unwrap() }),
+            Some(Content {
+                sha256: Sha256::of(b"never"),
+                length: 2,
+                custom: custom::parse("{}").unwrap(),
+            }),
         ]);
         for _ in 0..4 {
             let version = versions.choose(&mut self.random).cloned();
             let content = contents.choose(&mut self.random).unwrap().clone();
             let justified = self.judge(version.as_ref(), content.as_ref());
-            let was = self.was_in_effect(content.as_ref(), from) || self.came_beneath(content.as_ref(), from);
-            assert!(!is_justified(justified) || was, "{content:?} is justified by {version:?} and was not in effect");
+            let was = self.was_in_effect(content.as_ref(), from)
+                || self.came_beneath(content.as_ref(), from);
+            assert!(
+                !is_justified(justified) || was,
+                "{content:?} is justified by {version:?} and was not in effect"
+            );
         }
         // What is in effect now must be justified.
         if let Some(top) = self.top().cloned() {
-            let hint = [Some(top.version.clone()), versions.choose(&mut self.random).cloned(), None];
+            let hint =
+                [Some(top.version.clone()), versions.choose(&mut self.random).cloned(), None];
             let hint = hint.choose(&mut self.random).unwrap().clone();
             if top.is_known() || top.bytes.is_none() && !self.expires {
-                assert_eq!(self.judge(hint.as_ref(), top.content().as_ref()), Justified::Yes, "{top:?} is in effect");
+                assert_eq!(
+                    self.judge(hint.as_ref(), top.content().as_ref()),
+                    Justified::Yes,
+                    "{top:?} is in effect"
+                );
             }
         } else if !self.expires {
             assert_eq!(self.judge(None, None), Justified::Yes, "nothing is there");
@@ -430,7 +485,11 @@ impl World {
             let is_left = self.live().any(|entry| Some(&entry.version) == version.as_ref());
             if seen >= now - WINDOW_SECONDS + 2 * SKEW && is_left {
                 let justified = self.judge(version.as_ref(), content.as_ref());
-                assert!(is_justified(justified), "{content:?} was seen {} s ago as {version:?}", now - seen);
+                assert!(
+                    is_justified(justified),
+                    "{content:?} was seen {} s ago as {version:?}",
+                    now - seen
+                );
             }
         }
     }
@@ -451,13 +510,18 @@ fn what_is_justified_was_in_effect_lately_and_what_is_in_effect_is_justified() {
         for step in 0..60 {
             world.step();
             if step % 3 == 2 {
-                let context =
-                    format!("seed {seed}, step {step}, {} s, {:?}", world.now(), world.live().collect::<Vec<_>>());
-                let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.check()));
+                let context = format!(
+                    "seed {seed}, step {step}, {} s, {:?}",
+                    world.now(),
+                    world.live().collect::<Vec<_>>()
+                );
+                let judged =
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.check()));
                 assert!(judged.is_ok(), "{context}");
             }
         }
-        let contents: Vec<_> = world.entries.iter().map(|entry| (entry.version.clone(), entry.content())).collect();
+        let contents: Vec<_> =
+            world.entries.iter().map(|entry| (entry.version.clone(), entry.content())).collect();
         for (version, content) in contents {
             verdicts[world.judge(Some(&version), content.as_ref()) as usize] += 1;
         }
@@ -489,7 +553,10 @@ fn a_name_that_is_overwritten_all_the_time_is_justified_by_a_look_a_few_seconds_
                 world.looks.retain(|(seen, ..)| *seen > cut);
                 for (_, version, content) in world.looks.clone() {
                     let before = world.requests.0.load(Ordering::Relaxed);
-                    assert!(is_justified(world.judge(version.as_ref(), content.as_ref())), "seed {seed}");
+                    assert!(
+                        is_justified(world.judge(version.as_ref(), content.as_ref())),
+                        "seed {seed}"
+                    );
                     let made = world.requests.0.load(Ordering::Relaxed) - before;
                     // A newer multipart upload may have an older date, so its receipt is read too.
                     // Refused versions are looked at as well.
@@ -511,13 +578,21 @@ struct Simple {
 
 fn simple(config: &str) -> Simple {
     let (requests, keys) = (Counting::default(), Arc::new(MemoryKeys::generate().unwrap()));
-    let memory = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys, Box::new(requests.clone())));
+    let memory = Arc::new(Memory::new(
+        "2026-01-01T00:00:00Z".parse().unwrap(),
+        keys,
+        Box::new(requests.clone()),
+    ));
     let ports = ports(&memory, serde_json::from_str(config).unwrap());
     Simple { memory, ports, requests, name: NAME.parse().unwrap() }
 }
 
 fn content(bytes: &str) -> Content {
-    Content { sha256: Sha256::of(bytes.as_bytes()), length: bytes.len() as u64, custom: custom::parse("{}").unwrap() }
+    Content {
+        sha256: Sha256::of(bytes.as_bytes()),
+        length: bytes.len() as u64,
+        custom: custom::parse("{}").unwrap(),
+    }
 }
 
 impl Simple {
@@ -526,7 +601,11 @@ impl Simple {
     }
 
     fn receipt(&self, version: &VersionId, says: &str) {
-        let hashed = Hashed { format: RECORD_FORMAT, sha256: Sha256::of(says.as_bytes()), length: says.len() as u64 };
+        let hashed = Hashed {
+            format: RECORD_FORMAT,
+            sha256: Sha256::of(says.as_bytes()),
+            length: says.len() as u64,
+        };
         let key = Key::Hashed(UploadKey::new(NAME, version));
         let _ = finish(self.memory.create(&ledger::record(key, &hashed).unwrap())).unwrap();
     }
@@ -557,12 +636,28 @@ fn a_receipt_that_lies_justifies_nothing() {
     let world = simple("{}");
     let version = world.put("aa", false);
     world.receipt(&version, "bb");
-    assert_eq!(world.judge(Some(&version), Some("bb")), Justified::Otherwise, "the judge's own copy says aa");
-    assert_eq!(world.judge(Some(&version), Some("aa")), Justified::NotNow, "and no receipt says that");
+    assert_eq!(
+        world.judge(Some(&version), Some("bb")),
+        Justified::Otherwise,
+        "the judge's own copy says aa"
+    );
+    assert_eq!(
+        world.judge(Some(&version), Some("aa")),
+        Justified::NotNow,
+        "and no receipt says that"
+    );
     let version = world.put("cc", true);
     world.receipt(&version, "dd");
-    assert_eq!(world.judge(Some(&version), Some("dd")), Justified::Otherwise, "S3's own checksum says cc");
-    assert_eq!(world.judge(Some(&version), Some("cc")), Justified::Yes, "whatever the receipt says");
+    assert_eq!(
+        world.judge(Some(&version), Some("dd")),
+        Justified::Otherwise,
+        "S3's own checksum says cc"
+    );
+    assert_eq!(
+        world.judge(Some(&version), Some("cc")),
+        Justified::Yes,
+        "whatever the receipt says"
+    );
     assert_eq!(world.judge(Some(&version), Some("ee")), Justified::NotNow);
     // If the store computes no digests, nobody knows better than the receipt.
     world.memory.compute_checksums(false);
@@ -571,7 +666,11 @@ fn a_receipt_that_lies_justifies_nothing() {
     assert_eq!(world.judge(Some(&version), Some("bb")), Justified::Yes);
     let version = world.put("cc", true);
     world.receipt(&version, "dd");
-    assert_eq!(world.judge(Some(&version), Some("dd")), Justified::Otherwise, "but what came with a checksum");
+    assert_eq!(
+        world.judge(Some(&version), Some("dd")),
+        Justified::Otherwise,
+        "but what came with a checksum"
+    );
 }
 
 #[test]
@@ -583,7 +682,9 @@ fn a_receipt_that_is_wrong_or_unreadable_holds_up_nothing_where_s3_tells() {
         let key = Key::Hashed(UploadKey::new(NAME, &version));
         match stored {
             None => world.receipt(&version, "bb"),
-            Some(text) => world.memory.tamper(&key.path(), Some(Bytes::from_static(text.as_bytes()))),
+            Some(text) => {
+                world.memory.tamper(&key.path(), Some(Bytes::from_static(text.as_bytes())))
+            }
         }
         let before = world.memory.object(&key.path());
         for _ in 0..2 {
@@ -629,7 +730,10 @@ fn content_shown_as_it_was_lately_is_looked_at_again() {
         let generation = finish(rebuild(&world.ports, changes)).unwrap().generation.unwrap();
         finish(sign(&world.ports)).unwrap();
         assert_eq!(finish(publish(&world.ports)).unwrap(), Shown::Now(generation));
-        serde_json::to_string(&finish(ledger::manifest(&*world.memory, generation)).unwrap().changes).unwrap()
+        serde_json::to_string(
+            &finish(ledger::manifest(&*world.memory, generation)).unwrap().changes,
+        )
+        .unwrap()
     };
     let old = upload("aa");
     let generation = finish(rebuild(&world.ports, &old)).unwrap().generation.unwrap();
@@ -654,7 +758,11 @@ fn a_refused_version_hides_nothing_even_with_a_receipt() {
     world.receipt(&refused, "bb");
     world.memory.pass(700);
     world.put("cc", true);
-    assert_eq!(world.judge(Some(&version), Some("aa")), Justified::Lately, "until cc has its receipt");
+    assert_eq!(
+        world.judge(Some(&version), Some("aa")),
+        Justified::Lately,
+        "until cc has its receipt"
+    );
     assert_eq!(world.judge(Some(&refused), Some("bb")), Justified::NotNow);
 }
 
@@ -667,7 +775,11 @@ fn nobody_looks_for_ever() {
         world.put("bb", true);
     }
     let before = world.requests.0.load(Ordering::Relaxed);
-    assert_eq!(world.judge(Some(&old), Some("aa")), Justified::NotNow, "what stands so far down isn't known any more");
+    assert_eq!(
+        world.judge(Some(&old), Some("aa")),
+        Justified::NotNow,
+        "what stands so far down isn't known any more"
+    );
     assert!(world.requests.0.load(Ordering::Relaxed) - before <= 2 * LONGEST_HISTORY + 5);
     let before = world.requests.0.load(Ordering::Relaxed);
     assert_eq!(world.judge(None, Some("bb")), Justified::Yes);
@@ -687,7 +799,10 @@ fn a_lifecycle_removes_nothing_and_people_do() {
         assert_eq!(!told.is_empty(), is_gone, "hash says so too: {told:?}");
         finish(reconcile(&world.ports)).unwrap();
         while let Some(hints) = world.memory.take(Queue::Uploads, 0) {
-            assert_eq!(finish(handle(&world.ports, Queue::Uploads, "", Time::MAX, &[&hints.body])), [None]);
+            assert_eq!(
+                finish(handle(&world.ports, Queue::Uploads, "", Time::MAX, &[&hints.body])),
+                [None]
+            );
         }
         let removals = take_changes(&world.memory).concat();
         let removals = removals.iter().any(|change| matches!(change, Change::Remove { .. }));
@@ -697,7 +812,11 @@ fn a_lifecycle_removes_nothing_and_people_do() {
             _ => None,
         };
         let forged = vec![vec![Change::Remove { name: world.name.clone(), marker }]];
-        assert_eq!(finish(rebuild(&world.ports, &forged)).unwrap().generation.is_some(), is_gone, "and rebuild");
+        assert_eq!(
+            finish(rebuild(&world.ports, &forged)).unwrap().generation.is_some(),
+            is_gone,
+            "and rebuild"
+        );
         assert_eq!(world.judge(None, None) == Justified::Yes, is_gone, "and who judges");
         is_gone
     };
@@ -736,7 +855,8 @@ fn a_multipart_upload_proves_a_marker_explicit_only_if_it_came_first() {
             world.memory.put_marker(NAME);
             world.memory.pass(60);
         }
-        let version = world.memory.put_in_parts(NAME, Bytes::from_static(b"bb"), None, begun, false);
+        let version =
+            world.memory.put_in_parts(NAME, Bytes::from_static(b"bb"), None, begun, false);
         if hashed.is_some() {
             world.receipt(&version, "bb");
         }
@@ -776,7 +896,13 @@ impl Uploads for Plain {
         Uploads::list(&*self.0, after).await
     }
 
-    async fn read_into(&self, buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut> {
+    async fn read_into(
+        &self,
+        buffer: BytesMut,
+        upload: &Upload,
+        offset: u64,
+        length: u64,
+    ) -> Result<BytesMut> {
         self.0.read_into(buffer, upload, offset, length).await
     }
 
@@ -807,7 +933,11 @@ fn an_overwritten_file_is_judged_by_its_receipt() {
     assert_eq!(world.judge(None, Some("aa")), Justified::NotNow, "which version?");
     assert_eq!(world.judge(None, None), Justified::NotNow, "a file is there again");
     *plain.1.lock().unwrap() = PastVersion::Unknown;
-    assert_eq!(world.judge(Some(&old), Some("aa")), Justified::NotNow, "in a bucket a receipt could be anybody's");
+    assert_eq!(
+        world.judge(Some(&old), Some("aa")),
+        Justified::NotNow,
+        "in a bucket a receipt could be anybody's"
+    );
     *plain.1.lock().unwrap() = PastVersion::Forgotten;
     world.memory.pass(301);
     assert_eq!(world.judge(Some(&old), Some("aa")), Justified::NotNow, "long ago");

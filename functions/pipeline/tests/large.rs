@@ -67,13 +67,18 @@ impl World {
     fn new() -> Self {
         let plan = Arc::new(Plan::default());
         let keys = Arc::new(MemoryKeys::generate().unwrap());
-        let memory =
-            Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys, Box::new(Shared(plan.clone()))));
+        let memory = Arc::new(Memory::new(
+            "2026-01-01T00:00:00Z".parse().unwrap(),
+            keys,
+            Box::new(Shared(plan.clone())),
+        ));
         memory.compute_checksums(false);
         memory.copy_at_once(30);
-        let config = Config { hashing: Hashing::Stream, large_uploads: large(SIZES), ..Config::default() };
+        let config =
+            Config { hashing: Hashing::Stream, large_uploads: large(SIZES), ..Config::default() };
         let ports = ports(&memory, config);
-        let bytes: Bytes = (0..1005_u32).map(|number| u8::try_from(number * number % 251).unwrap()).collect();
+        let bytes: Bytes =
+            (0..1005_u32).map(|number| u8::try_from(number * number % 251).unwrap()).collect();
         let version = memory.put_upload("big", bytes.clone(), None, false);
         Self { memory, ports, plan, bytes, version }
     }
@@ -100,7 +105,8 @@ impl World {
     /// How many bytes are read, and how many are copied.
     fn gained(&self) -> (u64, usize) {
         let stored = self.memory.object(&self.progress_key().path());
-        let progress = stored.and_then(|stored| serde_json::from_slice::<Progress>(&stored).ok()?.resume(1005));
+        let progress = stored
+            .and_then(|stored| serde_json::from_slice::<Progress>(&stored).ok()?.resume(1005));
         (progress.map_or(0, |(_, offset)| offset), self.memory.copied(&Sha256::of(&self.bytes)))
     }
 
@@ -115,7 +121,8 @@ impl World {
             runs += 1;
             assert!(runs < 1000, "it never ends");
             let (gained, waiting) = (self.gained(), self.memory.queued(Queue::Large));
-            let failed = finish(handle(&self.ports, Queue::Large, "", until, &[&message.body]))[0].is_some();
+            let failed =
+                finish(handle(&self.ports, Queue::Large, "", until, &[&message.body]))[0].is_some();
             let sent = self.memory.queued(Queue::Large) > waiting;
             assert!(!sent || self.gained() > gained, "a run for nothing: {gained:?}");
             if failed {
@@ -133,8 +140,12 @@ impl World {
         let receipt: Hashed = finish(ledger::read(&*self.memory, &key)).unwrap().unwrap();
         assert_eq!((receipt.sha256, receipt.length), (sha256, 1005));
         let told = std::iter::from_fn(|| self.memory.take(Queue::Changes, 0));
-        let told: Vec<Message> = told.map(|message| Message::from_body(&message.body).unwrap()).collect();
-        let set = Message::Changes(vec![Change::Set { name: "big".parse().unwrap(), version: self.version.clone() }]);
+        let told: Vec<Message> =
+            told.map(|message| Message::from_body(&message.body).unwrap()).collect();
+        let set = Message::Changes(vec![Change::Set {
+            name: "big".parse().unwrap(),
+            version: self.version.clone(),
+        }]);
         assert!(!told.is_empty() && told.iter().all(|message| *message == set), "{told:?}");
     }
 }
@@ -154,7 +165,8 @@ fn polled(future: impl Future, polls: usize) -> bool {
 fn a_large_upload_is_passed_on_and_keeps_nobody_waiting() {
     let world = World::new();
     world.memory.put_upload("small", Bytes::from_static(b"x"), None, false);
-    let hints = ["big", "small"].map(|name| Hint { name: name.into(), removed: false, version: None });
+    let hints =
+        ["big", "small"].map(|name| Hint { name: name.into(), removed: false, version: None });
     let body = Message::Uploads(hints.into()).to_body().unwrap();
     assert_eq!(finish(handle(&world.ports, Queue::Uploads, "", Time::MAX, &[&body])), [None]);
     assert_eq!(world.plan.reads.load(Ordering::Relaxed), 0, "nothing of it was read");
@@ -250,10 +262,13 @@ fn two_at_once_are_harmless() {
         while let Some(one) = world.memory.take(Queue::Large, 0) {
             let bodies = [&*one.body];
             let mut first = pin!(handle(&world.ports, Queue::Large, "", Time::MAX, &bodies));
-            let ended =
-                (0..head_start).any(|_| first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+            let ended = (0..head_start)
+                .any(|_| first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
             if let Some(other) = world.memory.take(Queue::Large, 0) {
-                assert_eq!(finish(handle(&world.ports, Queue::Large, "", Time::MAX, &[&other.body])), [None]);
+                assert_eq!(
+                    finish(handle(&world.ports, Queue::Large, "", Time::MAX, &[&other.body])),
+                    [None]
+                );
             }
             if !ended {
                 assert_eq!(finish(first), [None]);
@@ -277,7 +292,11 @@ fn a_run_leaves_the_upload_to_one_that_is_further() {
     assert_eq!(finish(world.run(Time::MAX)), [None]);
     let waiting = world.memory.queued(Queue::Large);
     assert_eq!(finish(slow), [None]);
-    assert_eq!(world.memory.queued(Queue::Large), waiting, "who is further goes on, and nobody else");
+    assert_eq!(
+        world.memory.queued(Queue::Large),
+        waiting,
+        "who is further goes on, and nobody else"
+    );
     assert_eq!(world.offset(), Some(200));
 }
 
@@ -325,15 +344,25 @@ fn a_run_that_copies_nothing_fails_and_calls_no_other() {
     world.memory.send_raw(Queue::Large, &world.hint());
     while world.gained() < (1005, 0) {
         let message = world.memory.take(Queue::Large, 0).unwrap();
-        assert_eq!(finish(handle(&world.ports, Queue::Large, "", Time::MIN, &[&message.body])), [None]);
+        assert_eq!(
+            finish(handle(&world.ports, Queue::Large, "", Time::MIN, &[&message.body])),
+            [None]
+        );
     }
     while world.memory.take(Queue::Large, 0).is_some() {}
     // Other runs are about to finish it, and never do.
     world.memory.copy_at_once(0);
     for until in [Time::MIN, Time::MAX] {
         let failures = finish(world.run(until));
-        assert!(failures[0].as_ref().is_some_and(|why| why.contains("the copy of a large upload")), "{failures:?}");
-        assert_eq!(world.memory.queued(Queue::Large), 0, "its own message comes again, so often and no more");
+        assert!(
+            failures[0].as_ref().is_some_and(|why| why.contains("the copy of a large upload")),
+            "{failures:?}"
+        );
+        assert_eq!(
+            world.memory.queued(Queue::Large),
+            0,
+            "its own message comes again, so often and no more"
+        );
     }
     world.memory.copy_at_once(30);
     world.memory.send_raw(Queue::Large, &world.hint());
@@ -360,8 +389,15 @@ fn progress_that_is_damaged_or_gone_before_it_is_replaced_fails_the_run_and_stop
         }
         world.memory.tamper(&path, now);
         let failures = finish(run);
-        assert!(failures[0].as_ref().is_some_and(|why| why.contains("the progress of a large upload")), "{failures:?}");
-        assert_eq!(world.memory.queued(Queue::Large), 0, "its own message comes again, so often and no more");
+        assert!(
+            failures[0].as_ref().is_some_and(|why| why.contains("the progress of a large upload")),
+            "{failures:?}"
+        );
+        assert_eq!(
+            world.memory.queued(Queue::Large),
+            0,
+            "its own message comes again, so often and no more"
+        );
         world.memory.send_raw(Queue::Large, &world.hint());
         world.drain();
         world.check();
@@ -410,6 +446,7 @@ fn a_large_upload_that_is_gone_is_answered_and_no_more() {
 fn what_is_no_message_of_the_queue_comes_again_alone() {
     let world = World::new();
     let hints = Message::Uploads(vec![]).to_body().unwrap();
-    let failures = finish(handle(&world.ports, Queue::Large, "", Time::MAX, &["{}", &hints, &world.hint()]));
+    let failures =
+        finish(handle(&world.ports, Queue::Large, "", Time::MAX, &["{}", &hints, &world.hint()]));
     assert_eq!(failures.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, false]);
 }

@@ -45,8 +45,16 @@ impl World {
     /// A repository with sixteen bins and a party's document, and a generation that waits, `signed`
     /// or not.
     fn new(keys: &Arc<MemoryKeys>, signed: bool) -> Self {
-        let memory = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys.clone(), Box::new(Calm)));
-        let deliveries = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys.clone(), Box::new(Calm)));
+        let memory = Arc::new(Memory::new(
+            "2026-01-01T00:00:00Z".parse().unwrap(),
+            keys.clone(),
+            Box::new(Calm),
+        ));
+        let deliveries = Arc::new(Memory::new(
+            "2026-01-01T00:00:00Z".parse().unwrap(),
+            keys.clone(),
+            Box::new(Calm),
+        ));
         let ports = Ports { deliveries: deliveries.clone(), ..ports(&memory, Config::default()) };
         finish(init::init(&ports, keys.root(), FirstBins::Sixteen)).unwrap();
         let world = Self { memory, ports };
@@ -55,7 +63,8 @@ impl World {
         let paths = vec!["vendor/*".parse().unwrap()];
         let edit = PartyEdit::Create { paths, keys: vec![party.tuf_key()], threshold: 1 };
         let now = world.ports.clock.now();
-        finish(delegation::change(&*world.ports.store, &world.ports.config, now, &vendor, &edit)).unwrap();
+        finish(delegation::change(&*world.ports.store, &world.ports.config, now, &vendor, &edit))
+            .unwrap();
         let expires = time::after(now, 30 * 86_400);
         let version = deliveries.put_upload("vendor.json", document(&party, expires), None, false);
         let hint = Hint { name: "vendor.json".into(), removed: false, version: Some(version) };
@@ -72,7 +81,8 @@ impl World {
     }
 
     fn upload(&self, name: &str, bytes: &'static str) {
-        let version = self.memory.put_upload(name, Bytes::from_static(bytes.as_bytes()), None, true);
+        let version =
+            self.memory.put_upload(name, Bytes::from_static(bytes.as_bytes()), None, true);
         let hint = Hint { name: name.into(), removed: false, version: Some(version) };
         assert!(finish(hash(&self.ports, Turn::All, &[hint])).iter().all(Option::is_none));
         self.rebuild();
@@ -139,7 +149,8 @@ fn whatever_is_missing_sign_and_publish_come_to_an_end() {
             let Some(bytes) = world.memory.object(&path) else { continue };
             world.memory.tamper(&path, None);
             let errors = world.pump();
-            if world.memory.object(&Key::Timestamp.path()).is_some() && world.published() == newest {
+            if world.memory.object(&Key::Timestamp.path()).is_some() && world.published() == newest
+            {
                 continue;
             }
             // A generation that lacks a record of its own is refused, and rebuild makes another in
@@ -166,7 +177,8 @@ fn a_lost_file_of_what_is_published_is_named_and_sign_is_not_called_for_it() {
     let world = World::new(&keys, true);
     while world.memory.take(Queue::Sign, 0).is_some() {}
     let manifest = finish(ledger::manifest(&*world.ports.store, world.published())).unwrap();
-    let path = Key::Metadata { role: RoleName::targets(), version: manifest.top.document.version }.path();
+    let path =
+        Key::Metadata { role: RoleName::targets(), version: manifest.top.document.version }.path();
     let bytes = world.memory.object(&path).unwrap();
     world.memory.tamper(&path, None);
     let error = finish(publish(&world.ports)).unwrap_err().to_string();
@@ -197,10 +209,14 @@ fn where_the_newest_that_is_signed_expired_the_two_come_to_an_end() {
 fn whatever_is_missing_damaged_or_expired_all_stages_come_to_rest() {
     let keys = Arc::new(MemoryKeys::generate().unwrap());
     let mut most = 0;
-    for (signed, days, damaged) in [(true, 0, None), (false, 0, Some("{}")), (false, 31, None), (true, 91, None)] {
+    for (signed, days, damaged) in
+        [(true, 0, None), (false, 0, Some("{}")), (false, 31, None), (true, 91, None)]
+    {
         let paths = World::new(&keys, signed).memory.history().into_keys().enumerate();
         // There are many drafts, all alike, so a part of them is enough.
-        for (_, path) in paths.filter(|(number, path)| !path.starts_with("drafts/") || number % 6 == 0) {
+        for (_, path) in
+            paths.filter(|(number, path)| !path.starts_with("drafts/") || number % 6 == 0)
+        {
             let world = World::new(&keys, signed);
             if world.memory.object(&path).is_none() {
                 continue;

@@ -46,7 +46,8 @@ impl World {
 
     fn with(bins: FirstBins) -> Self {
         let (faults, keys) = (Faults::new(7, 20), Arc::new(MemoryKeys::generate().unwrap()));
-        let memory = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys, faults.control()));
+        let memory =
+            Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys, faults.control()));
         let holding = Holding::new();
         let config = Config { offline_targets: true, ..Config::default() };
         let ports = Ports { signer: Arc::clone(&holding) as _, ..ports(&memory, config) };
@@ -163,7 +164,12 @@ fn requests_that_fail_leave_a_publication_that_goes_on() {
     let (published, newest) = (&tip.published, tip.newest());
     let version = newest.top.document.version;
     assert!(newest.old_bins_key.is_none() && published.generation == newest.generation);
-    assert!(world.memory.object(&Key::Metadata { role: "targets".parse().unwrap(), version }.path()).is_some());
+    assert!(
+        world
+            .memory
+            .object(&Key::Metadata { role: "targets".parse().unwrap(), version }.path())
+            .is_some()
+    );
 }
 
 #[test]
@@ -171,7 +177,8 @@ fn where_the_document_that_people_sign_expired_the_stages_come_to_rest() {
     for days in [1, 8, 91] {
         let world = World::with(FirstBins::Sixteen);
         world.memory.put_upload("a", Bytes::from_static(b"a"), None, true);
-        let hints = Message::Uploads(vec![Hint { name: "a".into(), removed: false, version: None }]);
+        let hints =
+            Message::Uploads(vec![Hint { name: "a".into(), removed: false, version: None }]);
         world.memory.send_raw(Queue::Uploads, &hints.to_body().unwrap());
         finish(handle(&world.ports, Queue::Uploads, "", Time::MAX, &[&hints.to_body().unwrap()]));
         world.memory.pass(days * 86_400);

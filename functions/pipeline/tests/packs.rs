@@ -72,7 +72,8 @@ struct Update {
 impl World {
     fn new(seed: u64, memory_keys: &Arc<MemoryKeys>) -> Self {
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        let memory = Arc::new(Memory::new(now, Arc::clone(memory_keys), Faults::new(seed, 1).control()));
+        let memory =
+            Arc::new(Memory::new(now, Arc::clone(memory_keys), Faults::new(seed, 1).control()));
         let config = Config { max_targets_per_bin: 4.try_into().unwrap(), ..Config::default() };
         let ports = ports(&memory, config);
         let root_key = key();
@@ -86,12 +87,24 @@ impl World {
             packs: Some(Arc::new(Packs::new(5))),
             pauses: Vec::new(),
         };
-        Self { random: StdRng::seed_from_u64(seed), memory, ports, root_key, repository, revision: 0 }
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            memory,
+            ports,
+            root_key,
+            repository,
+            revision: 0,
+        }
     }
 
     fn names(&mut self, count: usize) -> Vec<String> {
-        let name =
-            |number: u32| format!("p{}/{number}{}", number % 3, if number.is_multiple_of(4) { ".large" } else { "" });
+        let name = |number: u32| {
+            format!(
+                "p{}/{number}{}",
+                number % 3,
+                if number.is_multiple_of(4) { ".large" } else { "" }
+            )
+        };
         (0..count).map(|_| name(self.random.random_range(0..40))).collect()
     }
 
@@ -124,25 +137,36 @@ impl World {
         let chain = finish(roots::chain(&*self.ports.store)).unwrap().unwrap();
         let newest = chain.newest();
         let mut file = next(newest, time::after(self.ports.clock.now(), 365 * DAY)).unwrap();
-        let signature = EcdsaKeyPair::sign(&self.root_key, &SystemRandom::new(), &file.message().unwrap()).unwrap();
+        let signature =
+            EcdsaKeyPair::sign(&self.root_key, &SystemRandom::new(), &file.message().unwrap())
+                .unwrap();
         file.add_signature(&self.root_key.tuf_key(), signature.as_ref(), Some(newest)).unwrap();
         let attempt = self.revision.to_string();
-        let proposed = finish(propose(&*self.ports.store, &*self.ports.clock, &file, attempt)).unwrap();
+        let proposed =
+            finish(propose(&*self.ports.store, &*self.ports.clock, &file, attempt)).unwrap();
         let Proposed::Now(proposal) = proposed else { return };
-        while finish(conclude(&*self.ports.store, &*self.ports.clock, &proposal)).unwrap() == Concluded::Waiting {
+        while finish(conclude(&*self.ports.store, &*self.ports.clock, &proposal)).unwrap()
+            == Concluded::Waiting
+        {
             self.memory.pass(60);
             finish(stages::refresh(&self.ports)).unwrap();
         }
     }
 
     fn served(&self, path: &str) -> Option<Bytes> {
-        let answer = finish(self.repository.answer(&http::Method::GET, path, &http::HeaderMap::new()));
+        let answer =
+            finish(self.repository.answer(&http::Method::GET, path, &http::HeaderMap::new()));
         let Body::Whole(bytes) = answer.body else { return None };
         answer.status.is_success().then_some(bytes)
     }
 
     /// The pack for a device, with the status and the body of serve's answer.
-    fn pack(&self, storage: &mut MemoryStorage, names: &[&str], small: &[&str]) -> (Pack, u16, Bytes) {
+    fn pack(
+        &self,
+        storage: &mut MemoryStorage,
+        names: &[&str],
+        small: &[&str],
+    ) -> (Pack, u16, Bytes) {
         let mut updater = Updater::open(storage, self.clock(), Limits::default()).unwrap();
         let question = updater.pack_question(names, small).unwrap();
         let answer = finish(self.repository.pack(&http::Method::GET, &question.query()));
@@ -168,7 +192,9 @@ impl World {
             }
             asked.push(path.to_owned());
             let bytes = self.served(&format!("/metadata/{path}"));
-            bytes.map_or(tufline_client::Packed::Missing, |bytes| tufline_client::Packed::Bytes(bytes.into()))
+            bytes.map_or(tufline_client::Packed::Missing, |bytes| {
+                tufline_client::Packed::Bytes(bytes.into())
+            })
         };
         while let Need::File(needed) = updater.need().unwrap() {
             updater.give(answer(&needed.path).answer()).unwrap();
@@ -186,7 +212,8 @@ impl World {
 
     fn new_twins(&mut self) -> Twins {
         let mut storage = MemoryStorage::default();
-        tufline_client::begin_with(&mut storage, &self.served("/metadata/1.root.json").unwrap()).unwrap();
+        tufline_client::begin_with(&mut storage, &self.served("/metadata/1.root.json").unwrap())
+            .unwrap();
         let count = self.random.random_range(0..4);
         Twins { packs: storage.clone(), names: storage, wanted: self.names(count) }
     }
@@ -250,7 +277,8 @@ fn packs_lead_where_names_lead() {
             // that.
             if world.random.random_bool(0.2) {
                 let mut damaged = twins.clone();
-                let names: Vec<String> = damaged.packs.0.keys().filter(|name| *name != "root.json").cloned().collect();
+                let names: Vec<String> =
+                    damaged.packs.0.keys().filter(|name| *name != "root.json").cloned().collect();
                 let name = &names[world.random.random_range(0..names.len())];
                 let bytes = damaged.packs.0.get_mut(name).unwrap();
                 let place = world.random.random_range(0..bytes.len());
@@ -285,13 +313,22 @@ fn a_device_without_the_dictionary_gets_everything() {
     let ask = |query: &str| {
         let answer = finish(world.repository.pack(&http::Method::GET, query));
         let Body::Whole(bytes) = answer.body else { panic!("a pack is whole") };
-        (answer.status.as_u16(), answer.headers["cache-control"].to_str().unwrap().to_owned(), bytes)
+        (
+            answer.status.as_u16(),
+            answer.headers["cache-control"].to_str().unwrap().to_owned(),
+            bytes,
+        )
     };
     // Versions that do not exist, and versions ahead of the repository's.
-    for have in
-        ["", "1.root", "1.root,1.timestamp,1.snapshot,99.targets", "7.root,1.snapshot,1.bin-0", "1.root,1.nobody"]
-    {
-        let (status, age, bytes) = ask(&format!("have={have}&dict=0123456789abcdef&roles=ffffffff"));
+    for have in [
+        "",
+        "1.root",
+        "1.root,1.timestamp,1.snapshot,99.targets",
+        "7.root,1.snapshot,1.bin-0",
+        "1.root,1.nobody",
+    ] {
+        let (status, age, bytes) =
+            ask(&format!("have={have}&dict=0123456789abcdef&roles=ffffffff"));
         assert_eq!((status, age.as_str()), (200, "public, max-age=5"), "{have}");
         assert!(!says_dictionary(&bytes), "{have}");
     }
@@ -303,6 +340,7 @@ fn a_device_without_the_dictionary_gets_everything() {
     assert_eq!(answer.status.as_u16(), 405);
     let none = ServedRepository { packs: None, ..world.repository.clone() };
     assert_eq!(finish(none.pack(&http::Method::GET, "")).status.as_u16(), 404);
-    let private = ServedRepository { packs: Some(Arc::new(Packs::new(0))), ..world.repository.clone() };
+    let private =
+        ServedRepository { packs: Some(Arc::new(Packs::new(0))), ..world.repository.clone() };
     assert_eq!(finish(private.pack(&http::Method::GET, "")).headers["cache-control"], "no-store");
 }

@@ -43,11 +43,13 @@ use tufline_pipeline::state::roots;
 use tufline_serve::Body;
 use tufline_serve::ServedRepository;
 use tufline_store::memory::{Memory, MemoryKeys};
-use tufline_store::{Change, Event, Key, OnlineRole, Signer, Store, StoreError, VerifiedRoots, Written};
+use tufline_store::{
+    Change, Event, Key, OnlineRole, Signer, Store, StoreError, VerifiedRoots, Written,
+};
 use tufline_tuf::generation::FirstBins;
 use tufline_tuf::root::{
-    Chain, FirstRoot, KeyName, OnlineKeys, PinnedRoot, RootFile, RootKey, add_key, key_id, next, remove_key,
-    set_expiry, set_threshold,
+    Chain, FirstRoot, KeyName, OnlineKeys, PinnedRoot, RootFile, RootKey, add_key, key_id, next,
+    remove_key, set_expiry, set_threshold,
 };
 use tufline_tuf::{Config, RoleKeys, RoleName, Sha256, Time, time, verify};
 
@@ -75,7 +77,8 @@ struct Keys {
 
 impl Keys {
     fn new() -> Self {
-        let roles = [OnlineRole::Targets, OnlineRole::Bins, OnlineRole::Snapshot, OnlineRole::Timestamp];
+        let roles =
+            [OnlineRole::Targets, OnlineRole::Bins, OnlineRole::Snapshot, OnlineRole::Timestamp];
         Self {
             root: key(),
             people: (0..3).map(|_| key()).collect(),
@@ -107,8 +110,16 @@ impl Signer for Switching {
         Ok(vec![self.key(role).tuf_key()])
     }
 
-    async fn sign(&self, role: OnlineRole, _key: &PublicKey, message: &[u8]) -> Result<Vec<u8>, StoreError> {
-        Ok(EcdsaKeyPair::sign(self.key(role), &SystemRandom::new(), message).unwrap().as_ref().to_vec())
+    async fn sign(
+        &self,
+        role: OnlineRole,
+        _key: &PublicKey,
+        message: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        Ok(EcdsaKeyPair::sign(self.key(role), &SystemRandom::new(), message)
+            .unwrap()
+            .as_ref()
+            .to_vec())
     }
 }
 
@@ -159,8 +170,8 @@ impl Schedule for World {
         match step {
             0 => {
                 // An operator configures another key.
-                let role =
-                    [OnlineRole::Targets, OnlineRole::Snapshot, OnlineRole::Timestamp][self.random.random_range(0..3)];
+                let role = [OnlineRole::Targets, OnlineRole::Snapshot, OnlineRole::Timestamp]
+                    [self.random.random_range(0..3)];
                 self.signer.used[&role].store(self.random.random_range(0..2), Ordering::Relaxed);
             }
             1 => self.memory.pass(self.random.random_range(1..DAY / 2)),
@@ -175,7 +186,9 @@ impl Schedule for World {
     fn look(&mut self) {
         let timestamp = self.memory.object("metadata/timestamp.json");
         let chain = self.walk();
-        let get = |key: Key| self.memory.object(&key.path()).unwrap_or_else(|| panic!("{key} is missing"));
+        let get = |key: Key| {
+            self.memory.object(&key.path()).unwrap_or_else(|| panic!("{key} is missing"))
+        };
         let count = chain.newest().version.get();
         assert!(count >= self.seen.0, "a root that was published is gone");
         if self.seen == (count, timestamp.clone()) {
@@ -184,9 +197,11 @@ impl Schedule for World {
         let newest = chain.newest();
         let keys = |role: RoleName| RoleKeys::in_root(newest, &role).unwrap();
         let verified = (|| {
-            let timestamp = verify::<Timestamp>(timestamp.clone().unwrap(), &keys(RoleName::timestamp()))?;
+            let timestamp =
+                verify::<Timestamp>(timestamp.clone().unwrap(), &keys(RoleName::timestamp()))?;
             let generation = timestamp.document().meta["snapshot.json"].version.get();
-            let snapshot = verify::<Snapshot>(get(Key::snapshot(generation)), &keys(RoleName::snapshot()))?;
+            let snapshot =
+                verify::<Snapshot>(get(Key::snapshot(generation)), &keys(RoleName::snapshot()))?;
             let version = snapshot.document().meta["targets.json"].version.get();
             let role = RoleName::targets();
             verify::<Targets>(get(Key::Metadata { role: role.clone(), version }), &keys(role))
@@ -253,8 +268,10 @@ impl World {
         let chain = self.walk();
         let newest = chain.newest();
         if self.random.random_range(0..8) == 0 {
-            self.memory
-                .tamper("root-intent.json", Some(bytes::Bytes::from_static(b"{\"format\": 1, \"roots\": [{}]}")));
+            self.memory.tamper(
+                "root-intent.json",
+                Some(bytes::Bytes::from_static(b"{\"format\": 1, \"roots\": [{}]}")),
+            );
             return;
         }
         let path = Key::root(newest.version.get() + self.random.random_range(1..4)).path();
@@ -276,7 +293,9 @@ impl World {
             let outcome = publish_any(&ports, &keys, attempt, &mut random).await;
             match outcome {
                 Ok(true) => _ = published.fetch_add(1, Ordering::Relaxed),
-                Err(StageError::Refused(_) | StageError::Root(_)) => _ = refused.fetch_add(1, Ordering::Relaxed),
+                Err(StageError::Refused(_) | StageError::Root(_)) => {
+                    _ = refused.fetch_add(1, Ordering::Relaxed)
+                }
                 _ => {}
             }
         })
@@ -301,9 +320,14 @@ fn forged(newest: &Root, keys: &Keys, which: usize) -> bytes::Bytes {
         let message = file.message().unwrap();
         let signatures = by.iter().map(|key| Signature {
             keyid: key.tuf_key().key_id().unwrap(),
-            sig: EcdsaKeyPair::sign(key, &SystemRandom::new(), &message).unwrap().as_ref().to_vec().into(),
+            sig: EcdsaKeyPair::sign(key, &SystemRandom::new(), &message)
+                .unwrap()
+                .as_ref()
+                .to_vec()
+                .into(),
         });
-        let envelope = tough::schema::Signed { signed: file.root().clone(), signatures: signatures.collect() };
+        let envelope =
+            tough::schema::Signed { signed: file.root().clone(), signatures: signatures.collect() };
         serde_json::to_vec(&envelope).unwrap().into()
     };
     match which {
@@ -314,7 +338,9 @@ fn forged(newest: &Root, keys: &Keys, which: usize) -> bytes::Bytes {
         2 => signed(&file, &[]),
         // Signed by the thief, whose key the root lists.
         3 => {
-            let file = add_key(&file, RoleType::Root, RootKey { holder: None, key: thief.tuf_key() }).unwrap();
+            let file =
+                add_key(&file, RoleType::Root, RootKey { holder: None, key: thief.tuf_key() })
+                    .unwrap();
             signed(&set_threshold(&file, RoleType::Root, 1).unwrap(), &[&thief])
         }
         // Signed by one holder too few.
@@ -332,7 +358,9 @@ fn forged(newest: &Root, keys: &Keys, which: usize) -> bytes::Bytes {
 
 /// Asks for a new version of the top-level targets.
 async fn renew(ports: &Ports) -> Result<(), StageError> {
-    let Some(published) = tufline_pipeline::state::ledger::published(&*ports.store).await? else { return Ok(()) };
+    let Some(published) = tufline_pipeline::state::ledger::published(&*ports.store).await? else {
+        return Ok(());
+    };
     let stored = ports.store.get(&Key::snapshot(published.generation)).await?.unwrap();
     let snapshot: tough::schema::Signed<Snapshot> = serde_json::from_slice(&stored.bytes).unwrap();
     let version = snapshot.signed.meta["targets.json"].version.get();
@@ -341,11 +369,19 @@ async fn renew(ports: &Ports) -> Result<(), StageError> {
 }
 
 /// Publishes any next root. Returns whether it was published.
-async fn publish_any(ports: &Ports, keys: &Keys, attempt: String, random: &mut StdRng) -> Result<bool, StageError> {
+async fn publish_any(
+    ports: &Ports,
+    keys: &Keys,
+    attempt: String,
+    random: &mut StdRng,
+) -> Result<bool, StageError> {
     let chain = roots::chain(&*ports.store).await?.unwrap();
     let newest = chain.newest();
-    let file =
-        signed(edited(&next(newest, time::after(ports.clock.now(), 365 * DAY)).unwrap(), keys, random), keys, newest);
+    let file = signed(
+        edited(&next(newest, time::after(ports.clock.now(), 365 * DAY)).unwrap(), keys, random),
+        keys,
+        newest,
+    );
     let proposal = match propose(&*ports.store, &*ports.clock, &file, attempt).await? {
         Proposed::Already => return Ok(false),
         Proposed::Now(proposal) => proposal,
@@ -404,7 +440,8 @@ fn id(key: &EcdsaKeyPair) -> String {
 
 fn signed(mut file: RootFile, keys: &Keys, newest: &tough::schema::Root) -> RootFile {
     for key in keys.people.iter().chain([&keys.root]) {
-        let signature = EcdsaKeyPair::sign(key, &SystemRandom::new(), &file.message().unwrap()).unwrap();
+        let signature =
+            EcdsaKeyPair::sign(key, &SystemRandom::new(), &file.message().unwrap()).unwrap();
         let _ = file.add_signature(&key.tuf_key(), signature.as_ref(), Some(newest));
     }
     file
@@ -436,7 +473,8 @@ fn play(seed: u64, keys: &Arc<Keys>, memory_keys: &Arc<MemoryKeys>) -> (usize, u
                 // Use a key again that devices trust.
                 world.signer.used[&online].store(index, Ordering::Relaxed);
             }
-            file = add_key(&file, role, RootKey { holder: None, key: key.tuf_key() }).unwrap_or(file);
+            file =
+                add_key(&file, role, RootKey { holder: None, key: key.tuf_key() }).unwrap_or(file);
         }
     }
     let file = signed(file, keys, newest);
@@ -445,15 +483,20 @@ fn play(seed: u64, keys: &Arc<Keys>, memory_keys: &Arc<MemoryKeys>) -> (usize, u
     finish(withdraw_all(&*ports.store)).unwrap();
     // The published timestamp may be older than the last change of a key.
     finish(stages::refresh(&ports)).unwrap();
-    let Proposed::Now(proposal) = finish(propose(&*ports.store, &*ports.clock, &file, "last".into())).unwrap() else {
+    let Proposed::Now(proposal) =
+        finish(propose(&*ports.store, &*ports.clock, &file, "last".into())).unwrap()
+    else {
         panic!("it is new");
     };
     finish(stages::refresh(&ports)).unwrap();
     let concluded = finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap();
     assert_eq!(concluded, Concluded::Published);
     world.look();
-    let replaced =
-        world.stolen.iter().filter(|(path, stolen)| world.memory.object(path).as_ref() != Some(stolen)).count();
+    let replaced = world
+        .stolen
+        .iter()
+        .filter(|(path, stolen)| world.memory.object(path).as_ref() != Some(stolen))
+        .count();
     (world.published.load(Ordering::Relaxed), world.refused.load(Ordering::Relaxed), replaced)
 }
 
@@ -464,7 +507,8 @@ fn no_sequence_of_roots_leaves_what_is_published_unverifiable() {
     let (mut published, mut refused, mut replaced) = (0, 0, 0);
     for seed in seeds.clone() {
         let played = std::panic::catch_unwind(|| play(seed, &keys, &memory_keys));
-        let (more, less, over) = played.unwrap_or_else(|_| panic!("seed {seed} (replay with TUFLINE_SEED={seed})"));
+        let (more, less, over) =
+            played.unwrap_or_else(|_| panic!("seed {seed} (replay with TUFLINE_SEED={seed})"));
         published += more;
         refused += less;
         replaced += over;
@@ -485,7 +529,8 @@ fn next_with(world: &World, timestamp: &[usize]) -> RootFile {
     let keys = &world.keys.online[&OnlineRole::Timestamp];
     for (index, key) in keys.iter().enumerate().filter(|(index, _)| timestamp.contains(index)) {
         let holder = Some(format!("key {index}"));
-        file = add_key(&file, RoleType::Timestamp, RootKey { holder, key: key.tuf_key() }).unwrap_or(file);
+        file = add_key(&file, RoleType::Timestamp, RootKey { holder, key: key.tuf_key() })
+            .unwrap_or(file);
     }
     for (_, key) in keys.iter().enumerate().filter(|(index, _)| !timestamp.contains(index)) {
         file = remove_key(&file, RoleType::Timestamp, &KeyName(id(key))).unwrap_or(file);
@@ -536,7 +581,8 @@ impl Story {
     fn propose(&mut self, timestamp: &[usize]) {
         let file = next_with(&self.world, timestamp);
         let ports = &self.world.ports;
-        let proposed = finish(propose(&*ports.store, &*ports.clock, &file, format!("{timestamp:?}")));
+        let proposed =
+            finish(propose(&*ports.store, &*ports.clock, &file, format!("{timestamp:?}")));
         if let Ok(Proposed::Now(proposal)) = proposed {
             self.proposal = Some(proposal);
         }
@@ -664,11 +710,23 @@ fn what_is_refused_writes_nothing() {
     let before = files(&world);
     for (file, why) in [
         (good.clone(), "1 more needed"),
-        (signed(next(good.root(), later).unwrap(), &world.keys, newest), "it is version 3, and the next one is 2"),
+        (
+            signed(next(good.root(), later).unwrap(), &world.keys, newest),
+            "it is version 3, and the next one is 2",
+        ),
         (signed(set_expiry(&good, start()).unwrap(), &world.keys, newest), "it expired at"),
-        (signed(without(RoleType::Timestamp, OnlineRole::Timestamp), &world.keys, newest), "timestamp is not signed"),
-        (signed(without(RoleType::Snapshot, OnlineRole::Snapshot), &world.keys, newest), "snapshot is not signed"),
-        (signed(without(RoleType::Targets, OnlineRole::Targets), &world.keys, newest), "targets is not signed"),
+        (
+            signed(without(RoleType::Timestamp, OnlineRole::Timestamp), &world.keys, newest),
+            "timestamp is not signed",
+        ),
+        (
+            signed(without(RoleType::Snapshot, OnlineRole::Snapshot), &world.keys, newest),
+            "snapshot is not signed",
+        ),
+        (
+            signed(without(RoleType::Targets, OnlineRole::Targets), &world.keys, newest),
+            "targets is not signed",
+        ),
     ] {
         let Err(error) = finish(propose(&*ports.store, &*ports.clock, &file, "a".into())) else {
             panic!("{why}: not refused");
@@ -686,7 +744,9 @@ fn a_root_waits_for_a_new_timestamp_and_is_published_once() {
     let chain = finish(roots::chain(&*ports.store)).unwrap().unwrap();
     let newest = chain.newest();
     let file = signed(next(newest, time::after(start(), DAY)).unwrap(), &world.keys, newest);
-    let propose = |attempt: &str| finish(propose(&*ports.store, &*ports.clock, &file, attempt.into())).unwrap();
+    let propose = |attempt: &str| {
+        finish(propose(&*ports.store, &*ports.clock, &file, attempt.into())).unwrap()
+    };
     let Proposed::Now(proposal) = propose("a") else { panic!() };
     let conclude = |proposal| finish(conclude(&*ports.store, &*ports.clock, proposal)).unwrap();
     assert_eq!(conclude(&proposal), Concluded::Waiting);
@@ -700,7 +760,11 @@ fn a_root_waits_for_a_new_timestamp_and_is_published_once() {
     finish(stages::refresh(&ports)).unwrap();
     let stamped = world.memory.object("metadata/timestamp.json");
     finish(stages::refresh(&ports)).unwrap();
-    assert_eq!(world.memory.object("metadata/timestamp.json"), stamped, "an intent that is published asks for nothing");
+    assert_eq!(
+        world.memory.object("metadata/timestamp.json"),
+        stamped,
+        "an intent that is published asks for nothing"
+    );
     world.look();
     assert_eq!(world.seen.0, 2);
 }
@@ -711,11 +775,17 @@ struct Source(Vec<u8>);
 
 #[async_trait]
 impl KeySource for Source {
-    async fn as_sign(&self) -> Result<Box<dyn Sign>, Box<dyn std::error::Error + Send + Sync + 'static>> {
+    async fn as_sign(
+        &self,
+    ) -> Result<Box<dyn Sign>, Box<dyn std::error::Error + Send + Sync + 'static>> {
         Ok(Box::new(parse_keypair(&self.0)?))
     }
 
-    async fn write(&self, _: &str, _: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync + 'static>> {
+    async fn write(
+        &self,
+        _: &str,
+        _: &str,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync + 'static>> {
         unreachable!("nothing is written")
     }
 }
@@ -729,27 +799,41 @@ fn what_tuftool_signs_is_published_and_it_signs_ours() {
     let newest = chain.newest();
     let mut file = next(newest, time::after(start(), DAY)).unwrap();
     for person in &world.keys.people[..2] {
-        file = add_key(&file, RoleType::Root, RootKey { holder: Some(id(person)), key: person.tuf_key() }).unwrap();
+        file = add_key(
+            &file,
+            RoleType::Root,
+            RootKey { holder: Some(id(person)), key: person.tuf_key() },
+        )
+        .unwrap();
     }
     let file = set_threshold(&file, RoleType::Root, 3).unwrap();
     // Our signature comes first, and theirs are the others.
     let mut ours = file.clone();
-    let signature = EcdsaKeyPair::sign(&world.keys.root, &SystemRandom::new(), &file.message().unwrap()).unwrap();
+    let signature =
+        EcdsaKeyPair::sign(&world.keys.root, &SystemRandom::new(), &file.message().unwrap())
+            .unwrap();
     ours.add_signature(&world.keys.root.tuf_key(), signature.as_ref(), Some(newest)).unwrap();
-    let read: tough::schema::Signed<Root> = serde_json::from_slice(&ours.to_bytes().unwrap()).unwrap();
+    let read: tough::schema::Signed<Root> =
+        serde_json::from_slice(&ours.to_bytes().unwrap()).unwrap();
     let sources = world.keys.people[..2].iter().map(|key| {
-        let source: Box<dyn KeySource> = Box::new(Source(key.to_pkcs8v1().unwrap().as_ref().to_vec()));
+        let source: Box<dyn KeySource> =
+            Box::new(Source(key.to_pkcs8v1().unwrap().as_ref().to_vec()));
         source
     });
     let holder = KeyHolder::Root(read.signed.clone());
     let random = SystemRandom::new();
-    let theirs = finish(SignedRole::new(read.signed, &holder, &sources.collect::<Vec<_>>(), &random)).unwrap();
+    let theirs =
+        finish(SignedRole::new(read.signed, &holder, &sources.collect::<Vec<_>>(), &random))
+            .unwrap();
     let theirs = theirs.add_old_signatures(read.signatures).unwrap();
     let file = RootFile::read(theirs.buffer()).unwrap();
     let proposed = finish(propose(&*ports.store, &*ports.clock, &file, "a".into())).unwrap();
     let Proposed::Now(proposal) = proposed else { panic!("it is new") };
     finish(stages::refresh(ports)).unwrap();
-    assert_eq!(finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap(), Concluded::Published);
+    assert_eq!(
+        finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap(),
+        Concluded::Published
+    );
 }
 
 #[test]
@@ -761,7 +845,8 @@ fn an_expired_root_is_followed_by_the_next() {
     assert!(finish(stages::refresh(&ports)).is_err());
     let chain = finish(roots::chain(&*ports.store)).unwrap().unwrap();
     let newest = chain.newest();
-    let file = signed(next(newest, time::after(ports.clock.now(), DAY)).unwrap(), &world.keys, newest);
+    let file =
+        signed(next(newest, time::after(ports.clock.now(), DAY)).unwrap(), &world.keys, newest);
     let proposed = finish(propose(&*ports.store, &*ports.clock, &file, "a".into())).unwrap();
     let Proposed::Now(proposal) = proposed else { panic!() };
     // The pipeline renews what is expired, under the new root.
@@ -780,23 +865,31 @@ fn a_first_root_trusts_the_repositorys_own_keys() {
     let ports = &world.ports;
     let public = |online: OnlineRole, index: usize| keys.online[&online][index].tuf_key();
     let make = |timestamp: PublicKey| {
-        let root_keys = keys.people.iter().map(|key| RootKey { holder: None, key: key.tuf_key() }).collect();
+        let root_keys =
+            keys.people.iter().map(|key| RootKey { holder: None, key: key.tuf_key() }).collect();
         let (targets, snapshot) = (public(OnlineRole::Targets, 0), public(OnlineRole::Snapshot, 0));
         let online = OnlineKeys { targets, snapshot, timestamp };
-        FirstRoot { keys: root_keys, threshold: 2, online, expires: time::after(start(), DAY) }.make().unwrap()
+        FirstRoot { keys: root_keys, threshold: 2, online, expires: time::after(start(), DAY) }
+            .make()
+            .unwrap()
     };
     let sign_by = |mut file: RootFile, count: usize| {
         for key in &keys.people[..count] {
-            let signature = EcdsaKeyPair::sign(key, &SystemRandom::new(), &file.message().unwrap()).unwrap();
+            let signature =
+                EcdsaKeyPair::sign(key, &SystemRandom::new(), &file.message().unwrap()).unwrap();
             file.add_signature(&key.tuf_key(), signature.as_ref(), None).unwrap();
         }
         file
     };
-    let publish = |file: &RootFile| finish(publish_first(&*ports.store, &*ports.signer, &*ports.clock, file));
+    let publish =
+        |file: &RootFile| finish(publish_first(&*ports.store, &*ports.signer, &*ports.clock, file));
     let good = make(public(OnlineRole::Timestamp, 0));
     for (file, why) in [
         (sign_by(good.clone(), 1), "1 more needed"),
-        (sign_by(make(public(OnlineRole::Timestamp, 1)), 2), "does not trust this repository's timestamp key"),
+        (
+            sign_by(make(public(OnlineRole::Timestamp, 1)), 2),
+            "does not trust this repository's timestamp key",
+        ),
     ] {
         let error = publish(&file).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
@@ -818,12 +911,21 @@ fn publish_next(world: &World) -> u64 {
     let ports = &world.ports;
     let chain = finish(roots::chain(&*ports.store)).unwrap().unwrap();
     let newest = chain.newest();
-    let file = signed(next(newest, time::after(ports.clock.now(), 365 * DAY)).unwrap(), &world.keys, newest);
-    let Proposed::Now(proposal) = finish(propose(&*ports.store, &*ports.clock, &file, "n".into())).unwrap() else {
+    let file = signed(
+        next(newest, time::after(ports.clock.now(), 365 * DAY)).unwrap(),
+        &world.keys,
+        newest,
+    );
+    let Proposed::Now(proposal) =
+        finish(propose(&*ports.store, &*ports.clock, &file, "n".into())).unwrap()
+    else {
         panic!("it is new");
     };
     finish(stages::refresh(ports)).unwrap();
-    assert_eq!(finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap(), Concluded::Published);
+    assert_eq!(
+        finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap(),
+        Concluded::Published
+    );
     file.version()
 }
 
@@ -832,9 +934,14 @@ fn served(world: &World, version: u64) -> (u16, Option<bytes::Bytes>) {
     served_by(&cold(&world.memory), &world.memory, version)
 }
 
-fn served_by(store: &Arc<dyn Store>, memory: &Arc<Memory>, version: u64) -> (u16, Option<bytes::Bytes>) {
+fn served_by(
+    store: &Arc<dyn Store>,
+    memory: &Arc<Memory>,
+    version: u64,
+) -> (u16, Option<bytes::Bytes>) {
     let (store, blobs, chunks) = (Arc::clone(store), Arc::clone(memory), Arc::clone(memory));
-    let repository = ServedRepository { store, blobs, chunks, redirects: None, packs: None, pauses: Vec::new() };
+    let repository =
+        ServedRepository { store, blobs, chunks, redirects: None, packs: None, pauses: Vec::new() };
     let path = format!("/metadata/{version}.root.json");
     let answer = finish(repository.answer(&http::Method::GET, &path, &http::HeaderMap::new()));
     let Body::Whole(bytes) = answer.body else { panic!("a root is whole") };
@@ -851,13 +958,20 @@ fn a_strangers_root_stops_nobody_and_makes_room() {
         let newest = chain.newest();
         let file = next(newest, time::after(start(), 365 * DAY)).unwrap();
         let person = RootKey { holder: None, key: world.keys.people[0].tuf_key() };
-        let file = set_threshold(&add_key(&file, RoleType::Root, person).unwrap(), RoleType::Root, 2).unwrap();
+        let file =
+            set_threshold(&add_key(&file, RoleType::Root, person).unwrap(), RoleType::Root, 2)
+                .unwrap();
         let file = signed(file, &world.keys, newest);
-        let Proposed::Now(proposal) = finish(propose(&*ports.store, &*ports.clock, &file, "a".into())).unwrap() else {
+        let Proposed::Now(proposal) =
+            finish(propose(&*ports.store, &*ports.clock, &file, "a".into())).unwrap()
+        else {
             panic!("it is new");
         };
         finish(stages::refresh(&ports)).unwrap();
-        assert_eq!(finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap(), Concluded::Published);
+        assert_eq!(
+            finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap(),
+            Concluded::Published
+        );
         world.memory.take_events();
 
         let stolen = forged(file.root(), &world.keys, which);
@@ -866,14 +980,16 @@ fn a_strangers_root_stops_nobody_and_makes_room() {
         // A new process goes on under the newest file that is a root.
         world.ports.store = cold(&world.memory);
         let ports = world.ports.clone();
-        let before = finish(tufline_pipeline::state::ledger::published(&*ports.store)).unwrap().unwrap();
+        let before =
+            finish(tufline_pipeline::state::ledger::published(&*ports.store)).unwrap().unwrap();
         assert_eq!(finish(roots::newest(&*ports.store)).unwrap().version.get(), 2);
         finish(renew(&ports)).unwrap();
         finish(stages::sign(&ports)).unwrap();
         finish(stages::publish(&ports)).unwrap();
         world.memory.pass(DAY * 2 / 3);
         finish(stages::refresh(&ports)).unwrap();
-        let after = finish(tufline_pipeline::state::ledger::published(&*ports.store)).unwrap().unwrap();
+        let after =
+            finish(tufline_pipeline::state::ledger::published(&*ports.store)).unwrap().unwrap();
         assert!(
             after.generation > before.generation && after.version > before.version + 1,
             "forgery {which} stopped it"
@@ -887,7 +1003,13 @@ fn a_strangers_root_stops_nobody_and_makes_room() {
         let told = |world: &World| -> Vec<u64> {
             let ignored = world.memory.take_events().into_iter();
             ignored
-                .filter_map(|event| if let Event::RootIgnored { version, .. } = event { Some(version) } else { None })
+                .filter_map(|event| {
+                    if let Event::RootIgnored { version, .. } = event {
+                        Some(version)
+                    } else {
+                        None
+                    }
+                })
                 .collect()
         };
         assert_eq!(told(&world), [3], "forgery {which}");
@@ -898,12 +1020,17 @@ fn a_strangers_root_stops_nobody_and_makes_room() {
         // The real root takes its place, and then the file behind it is the next one.
         assert_eq!(publish_next(&world), 3);
         world.look();
-        assert_eq!((served(&world, 3).1, served(&world, 4).0), (world.memory.object("metadata/3.root.json"), 404));
+        assert_eq!(
+            (served(&world, 3).1, served(&world, 4).0),
+            (world.memory.object("metadata/3.root.json"), 404)
+        );
         finish(stages::refresh(&ports)).unwrap();
         assert_eq!(told(&world), [4], "forgery {which}");
         assert_eq!(publish_next(&world), 4);
         finish(stages::refresh(&ports)).unwrap();
-        assert!(told(&world).is_empty() && finish(roots::ignored(&*ports.store)).unwrap().is_empty());
+        assert!(
+            told(&world).is_empty() && finish(roots::ignored(&*ports.store)).unwrap().is_empty()
+        );
     }
 }
 
@@ -917,7 +1044,11 @@ fn a_root_that_was_published_is_not_replaced_nor_forgotten() {
     // Another root of the same version, signed by enough of its holders.
     let first: tough::schema::Signed<Root> =
         serde_json::from_slice(&world.memory.object("metadata/1.root.json").unwrap()).unwrap();
-    let other = signed(next(&first.signed, time::after(start(), 7 * DAY)).unwrap(), &world.keys, &first.signed);
+    let other = signed(
+        next(&first.signed, time::after(start(), 7 * DAY)).unwrap(),
+        &world.keys,
+        &first.signed,
+    );
     let fit = tufline_tuf::root::succeed(&first.signed, &other, start()).unwrap();
     let document = tufline_store::Document::signed(fit.signed());
     for store in [&ports.store, &cold(&world.memory)] {
@@ -935,7 +1066,11 @@ fn a_root_that_was_published_is_not_replaced_nor_forgotten() {
     let third = tufline_tuf::root::succeed(chain.newest(), &third, start()).unwrap();
     let third = tufline_store::Document::signed(third.signed());
     world.memory.tamper("metadata/3.root.json", Some(bytes::Bytes::from_static(b"{}")));
-    assert_eq!(finish(cold(&world.memory).create(&third)).unwrap(), Written::Lost, "nobody knows what it follows");
+    assert_eq!(
+        finish(cold(&world.memory).create(&third)).unwrap(),
+        Written::Lost,
+        "nobody knows what it follows"
+    );
     assert_eq!(finish(ports.store.create(&third)).unwrap(), Written::Done);
 }
 
@@ -948,20 +1083,33 @@ fn the_first_root_is_the_one_that_was_named() {
     // A stranger's root, which verifies by itself.
     let other = calm_first_root();
     world.memory.tamper("metadata/1.root.json", Some(other.clone()));
-    for (store, text) in [(named(&first), "is not the root that this repository trusts"), (named(&other), "")] {
+    for (store, text) in
+        [(named(&first), "is not the root that this repository trusts"), (named(&other), "")]
+    {
         match finish(roots::newest(&*store)) {
             Ok(_) => assert!(text.is_empty()),
             Err(error) => {
                 let error = error.to_string();
                 assert!(
-                    !text.is_empty() && error.contains(text) && error.contains(&contents_of(&other).to_string()),
+                    !text.is_empty()
+                        && error.contains(text)
+                        && error.contains(&contents_of(&other).to_string()),
                     "{error}"
                 );
-                assert!(finish(roots::chain(&*store)).is_err() && finish(roots::expect_none(&*store)).is_err());
+                assert!(
+                    finish(roots::chain(&*store)).is_err()
+                        && finish(roots::expect_none(&*store)).is_err()
+                );
                 let ports = Ports { store, ..world.ports.clone() };
-                let begun = finish(init::init(&ports, &world.keys.root, FirstBins::One)).unwrap_err().to_string();
+                let begun = finish(init::init(&ports, &world.keys.root, FirstBins::One))
+                    .unwrap_err()
+                    .to_string();
                 assert!(begun.contains(text), "{begun}");
-                assert_eq!(world.memory.object("metadata/1.root.json"), Some(other.clone()), "it is never replaced");
+                assert_eq!(
+                    world.memory.object("metadata/1.root.json"),
+                    Some(other.clone()),
+                    "it is never replaced"
+                );
             }
         }
     }
@@ -997,18 +1145,23 @@ fn roots_before_the_pinned_one_affect_nobody_who_trusts_it() {
             let mut world = calm();
             while publish_next(&world) < NEWEST {}
             let lies = |version| world.memory.object(&Key::root(version).path());
-            let published: Vec<bytes::Bytes> = (1..=NEWEST).map(|version| lies(version).unwrap()).collect();
+            let published: Vec<bytes::Bytes> =
+                (1..=NEWEST).map(|version| lies(version).unwrap()).collect();
             let of = |version: u64| &published[usize::try_from(version).unwrap() - 1];
             let oldest: tough::schema::Signed<Root> = serde_json::from_slice(of(1)).unwrap();
             for version in 1..first {
                 let path = Key::root(version).path();
                 match random.random_range(0..=FORGERIES + 2) {
                     which @ 0..FORGERIES => {
-                        world.memory.tamper(&path, Some(forged(&oldest.signed, &world.keys, which)));
+                        world
+                            .memory
+                            .tamper(&path, Some(forged(&oldest.signed, &world.keys, which)));
                     }
                     FORGERIES => world.memory.tamper(&path, None),
                     // A good root, but of another version.
-                    which if which > FORGERIES + 1 => world.memory.tamper(&path, Some(of(first).clone())),
+                    which if which > FORGERIES + 1 => {
+                        world.memory.tamper(&path, Some(of(first).clone()))
+                    }
                     _ => {}
                 }
             }
@@ -1021,7 +1174,11 @@ fn roots_before_the_pinned_one_affect_nobody_who_trusts_it() {
             assert!(finish(roots::ignored(&*store)).unwrap().is_empty());
             for version in 0..=NEWEST {
                 let is_there = finish(store.exists(&Key::root(version))).unwrap();
-                assert_eq!(is_there, version >= first, "version {version} where {first} is the first");
+                assert_eq!(
+                    is_there,
+                    version >= first,
+                    "version {version} where {first} is the first"
+                );
             }
             // Older devices get the files that lie there, as they always did.
             for version in 1..first {
@@ -1035,7 +1192,10 @@ fn roots_before_the_pinned_one_affect_nobody_who_trusts_it() {
             // All stages go on. So do the holders of the root, even past a file that somebody
             // stored as the next one.
             let next = Key::root(NEWEST + 1).path();
-            world.memory.tamper(&next, Some(forged(chain.newest(), &world.keys, random.random_range(0..FORGERIES))));
+            world.memory.tamper(
+                &next,
+                Some(forged(chain.newest(), &world.keys, random.random_range(0..FORGERIES))),
+            );
             let ports = &world.ports;
             finish(renew(ports)).unwrap();
             finish(stages::sign(ports)).unwrap();
@@ -1044,7 +1204,8 @@ fn roots_before_the_pinned_one_affect_nobody_who_trusts_it() {
             assert_eq!(publish_next(&world), NEWEST + 1);
             let timestamp = world.memory.object("metadata/timestamp.json").unwrap();
             for trusted in first..=NEWEST {
-                let device = walked(&pinned(&world.memory, first, of(first)), &world.memory, of(trusted));
+                let device =
+                    walked(&pinned(&world.memory, first, of(first)), &world.memory, of(trusted));
                 assert_eq!(device.newest().version.get(), NEWEST + 1);
                 let keys = RoleKeys::in_root(device.newest(), &RoleName::timestamp()).unwrap();
                 verify::<Timestamp>(timestamp.clone(), &keys).unwrap();
@@ -1054,14 +1215,19 @@ fn roots_before_the_pinned_one_affect_nobody_who_trusts_it() {
             // knew the first one goes on, and a new process stops.
             let mut other: tough::schema::Signed<Root> = serde_json::from_slice(of(first)).unwrap();
             other.signed.expires = time::after(start(), 5 * DAY);
-            let other = signed(RootFile::unsigned(other.signed.clone()).unwrap(), &world.keys, &other.signed);
+            let other = signed(
+                RootFile::unsigned(other.signed.clone()).unwrap(),
+                &world.keys,
+                &other.signed,
+            );
             let other = other.to_bytes().unwrap();
             Chain::trusting(&other.clone().into()).unwrap();
             world.memory.tamper(&Key::root(first).path(), Some(other.into()));
             assert_eq!(finish(roots::newest(&*store)).unwrap().version.get(), NEWEST + 1);
             let cold = pinned(&world.memory, first, of(first));
             let error = finish(roots::newest(&*cold)).unwrap_err().to_string();
-            let why = format!("metadata/{first}.root.json is not the root that this repository trusts");
+            let why =
+                format!("metadata/{first}.root.json is not the root that this repository trusts");
             assert!(error.contains(&why) && !error.contains('\n'), "{error}");
             assert_eq!(served_by(&cold, &world.memory, NEWEST + 1).0, 404);
         }
@@ -1085,19 +1251,28 @@ fn the_first_root_of_any_version_is_never_replaced() {
 fn a_repository_that_begins_with_anothers_root_gets_no_other() {
     let good = calm_first_root();
     for (version, file) in [(15, &good), (1, &good)] {
-        let world = World::new(0, &Arc::new(Keys::new()), &Arc::new(MemoryKeys::generate().unwrap()));
+        let world =
+            World::new(0, &Arc::new(Keys::new()), &Arc::new(MemoryKeys::generate().unwrap()));
         let store = pinned(&world.memory, version, file);
         let ports = Ports { store, ..world.ports.clone() };
-        let why = format!("begins with version {version} of the root whose contents are {}", contents_of(file));
+        let why = format!(
+            "begins with version {version} of the root whose contents are {}",
+            contents_of(file)
+        );
         let refused = |result: Result<(), StageError>| {
             let error = result.unwrap_err().to_string();
-            assert!(error.contains(&why) && error.contains("tufline import") && !error.contains('\n'), "{error}");
+            assert!(
+                error.contains(&why) && error.contains("tufline import") && !error.contains('\n'),
+                "{error}"
+            );
             assert!(world.memory.object("metadata/1.root.json").is_none(), "something was written");
         };
         refused(finish(init::init(&ports, &world.keys.root, FirstBins::One)));
         let online = finish(init::online_keys(&*ports.signer)).unwrap();
         let keys = vec![RootKey { holder: None, key: world.keys.root.tuf_key() }];
-        let file = FirstRoot { keys, threshold: 1, online, expires: time::after(start(), DAY) }.make().unwrap();
+        let file = FirstRoot { keys, threshold: 1, online, expires: time::after(start(), DAY) }
+            .make()
+            .unwrap();
         let file = signed(file.clone(), &world.keys, file.root());
         refused(finish(publish_first(&*ports.store, &*ports.signer, &*ports.clock, &file)));
         if version > 1 {
@@ -1122,7 +1297,9 @@ fn a_run_whose_intent_is_gone_publishes_nothing() {
     let world = calm();
     let ports = &world.ports;
     let file = next_with(&world, &[0]);
-    let Proposed::Now(proposal) = finish(propose(&*ports.store, &*ports.clock, &file, "a".into())).unwrap() else {
+    let Proposed::Now(proposal) =
+        finish(propose(&*ports.store, &*ports.clock, &file, "a".into())).unwrap()
+    else {
         panic!("it is new");
     };
     world.memory.tamper("root-intent.json", Some(bytes::Bytes::from_static(b"\xff")));

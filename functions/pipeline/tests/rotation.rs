@@ -48,7 +48,8 @@ use tufline_tuf::root::{Chain, KeyName, RootFile, RootKey, add_key, key_id, next
 use tufline_tuf::{Config, RoleKeys, RoleName, Time, VerifyError, time, trie, verify};
 
 use common::schedule::{
-    Schedule, Task, poll, publishing, rebuild_to_publish, rebuilding, refreshing, sign_and_publish, signing,
+    Schedule, Task, poll, publishing, rebuild_to_publish, rebuilding, refreshing, sign_and_publish,
+    signing,
 };
 use common::{Faults, Holding, finish, key, ports, seeds};
 
@@ -104,7 +105,9 @@ impl Schedule for World {
                 let role = OnlineRole::ALL[self.random.random_range(0..OnlineRole::ALL.len())];
                 let (holding, operators) = (Arc::clone(&self.holding), Arc::clone(&self.operators));
                 let (ports, patience) = (self.ports.clone(), self.random.random_range(1..300));
-                Box::pin(async move { _ = operate(&ports, &holding, &operators, role, patience).await })
+                Box::pin(
+                    async move { _ = operate(&ports, &holding, &operators, role, patience).await },
+                )
             }
         }
     }
@@ -127,7 +130,9 @@ impl Schedule for World {
         }
         self.seen = Some((timestamp, self.roots.len()));
         let hides = |version: usize| {
-            self.roots.get(version).is_none_or(|came| time::seconds_between(*came, now) <= HIDDEN_SECONDS)
+            self.roots
+                .get(version)
+                .is_none_or(|came| time::seconds_between(*came, now) <= HIDDEN_SECONDS)
         };
         for newest in (1..=self.roots.len()).filter(|version| hides(*version)).collect::<Vec<_>>() {
             self.update(newest);
@@ -142,7 +147,8 @@ impl World {
         let memory = Arc::new(Memory::new(start, Arc::clone(memory_keys), faults.control()));
         let holding = Holding::new();
         let config = Config { offline_targets: seed.is_multiple_of(3), ..Config::default() };
-        let bins = if seed.is_multiple_of(6) { FirstBins::TwoHundredFiftySix } else { FirstBins::Sixteen };
+        let bins =
+            if seed.is_multiple_of(6) { FirstBins::TwoHundredFiftySix } else { FirstBins::Sixteen };
         let ports = Ports { signer: Arc::clone(&holding) as _, ..ports(&memory, config) };
         let operators = Arc::new(Operators {
             root_key: key(),
@@ -174,7 +180,8 @@ impl World {
     /// A client that finds `newest` roots (TUF specification 5.3 to 5.6).
     fn update(&mut self, newest: usize) {
         let memory = Arc::clone(&self.memory);
-        let get = |key: &Key| memory.object(&key.path()).unwrap_or_else(|| panic!("{key} is missing"));
+        let get =
+            |key: &Key| memory.object(&key.path()).unwrap_or_else(|| panic!("{key} is missing"));
         let mut chain = Chain::begin(&get(&Key::root(1))).unwrap();
         for version in 2..=newest as u64 {
             chain.extend(&get(&Key::root(version))).unwrap();
@@ -182,9 +189,11 @@ impl World {
         let root = chain.newest();
         let keys = |role: RoleName| RoleKeys::in_root(root, &role).unwrap();
         let verified = (|| {
-            let timestamp = verify::<Timestamp>(get(&Key::Timestamp), &keys(RoleName::timestamp()))?;
+            let timestamp =
+                verify::<Timestamp>(get(&Key::Timestamp), &keys(RoleName::timestamp()))?;
             let generation = timestamp.document().meta["snapshot.json"].version.get();
-            let snapshot = verify::<Snapshot>(get(&Key::snapshot(generation)), &keys(RoleName::snapshot()))?;
+            let snapshot =
+                verify::<Snapshot>(get(&Key::snapshot(generation)), &keys(RoleName::snapshot()))?;
             let file = |role: &RoleName| {
                 let version = snapshot.document().meta[&format!("{role}.json")].version.get();
                 Key::Metadata { role: role.clone(), version }
@@ -216,11 +225,16 @@ impl World {
     /// Makes a new version of a bin, as an upload would.
     fn load(&mut self) -> Task {
         let ports = self.ports.clone();
-        let role = trie::children(&RoleName::targets()).swap_remove(self.random.random_range(0..16));
+        let role =
+            trie::children(&RoleName::targets()).swap_remove(self.random.random_range(0..16));
         Box::pin(async move {
-            let Ok(tip) = tufline_pipeline::state::pending::Tip::read(&*ports.store).await else { return };
+            let Ok(tip) = tufline_pipeline::state::pending::Tip::read(&*ports.store).await else {
+                return;
+            };
             let newest = tip.newest();
-            let Ok(index) = tufline_pipeline::state::index::read_index_below(&*ports.store, newest, |_| true).await
+            let Ok(index) =
+                tufline_pipeline::state::index::read_index_below(&*ports.store, newest, |_| true)
+                    .await
             else {
                 return;
             };
@@ -297,7 +311,9 @@ async fn operate(
             return Ok(());
         }
         Step::Settling(_) | Step::Resigning(_) => return Ok(()),
-        Step::Untrusted if role == OnlineRole::Bins => return meet(ports, holding, operators).await,
+        Step::Untrusted if role == OnlineRole::Bins => {
+            return meet(ports, holding, operators).await;
+        }
         Step::Signed(_) if role == OnlineRole::Bins => {
             return match publish_last(ports, operators).await {
                 Err(StageError::Refused(_)) => meet(ports, holding, operators).await,
@@ -316,7 +332,9 @@ async fn operate(
         attempts.to_string()
     };
     let file = signed(file, &operators.root_key, newest);
-    let Proposed::Now(proposal) = propose(store, clock, &file, attempt).await? else { return Ok(()) };
+    let Proposed::Now(proposal) = propose(store, clock, &file, attempt).await? else {
+        return Ok(());
+    };
     for _ in 0..patience {
         match conclude(store, clock, &proposal).await {
             Ok(Concluded::Published) => return Ok(()),
@@ -361,7 +379,8 @@ fn root_with(newest: &Root, role: OnlineRole, new: &PublicKey, alone: bool, now:
 }
 
 fn signed(mut file: RootFile, key: &EcdsaKeyPair, newest: &Root) -> RootFile {
-    let signature = EcdsaKeyPair::sign(key, &SystemRandom::new(), &file.message().unwrap()).unwrap();
+    let signature =
+        EcdsaKeyPair::sign(key, &SystemRandom::new(), &file.message().unwrap()).unwrap();
     file.add_signature(&key.tuf_key(), signature.as_ref(), Some(newest)).unwrap();
     file
 }
@@ -382,13 +401,17 @@ fn no_replacement_of_a_key_leaves_a_device_that_cannot_verify() {
             world.settle();
             under_way
         });
-        let more = played.unwrap_or_else(|_| panic!("seed {seed} (replay with TUFLINE_SEED={seed})"));
+        let more =
+            played.unwrap_or_else(|_| panic!("seed {seed} (replay with TUFLINE_SEED={seed})"));
         for (role, count) in more {
             *replaced.entry(role).or_default() += count;
         }
     }
     println!("replaced while all else went on: {replaced:?}");
     if seeds.end - seeds.start >= SEEDS {
-        assert!(OnlineRole::ALL.iter().all(|role| replaced.get(role).is_some_and(|count| *count >= 5)), "{replaced:?}");
+        assert!(
+            OnlineRole::ALL.iter().all(|role| replaced.get(role).is_some_and(|count| *count >= 5)),
+            "{replaced:?}"
+        );
     }
 }

@@ -38,7 +38,11 @@ impl World {
         let leaves: BTreeSet<RoleName> = names.into_iter().map(Self::leaf).collect();
         assert_eq!(leaves.len(), names.len());
         let keys = Arc::new(MemoryKeys::generate().unwrap());
-        let memory = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys.clone(), Box::new(Calm)));
+        let memory = Arc::new(Memory::new(
+            "2026-01-01T00:00:00Z".parse().unwrap(),
+            keys.clone(),
+            Box::new(Calm),
+        ));
         let ports = ports(&memory, Config::default());
         finish(init::init(&ports, keys.root(), FirstBins::Sixteen)).unwrap();
         let world = Self { memory, ports };
@@ -46,7 +50,12 @@ impl World {
         for name in &names[..2] {
             world.upload(name, BYTES);
             world.upload(names[2], &format!("{BYTES} beside {name}"));
-            assert!(finish(stages::rebuild(&world.ports, &take_changes(&world.memory))).unwrap().generation.is_some());
+            assert!(
+                finish(stages::rebuild(&world.ports, &take_changes(&world.memory)))
+                    .unwrap()
+                    .generation
+                    .is_some()
+            );
         }
         world
     }
@@ -95,8 +104,10 @@ impl World {
     /// contained.
     fn lose_published(&self, role: &RoleName) -> Vec<(String, Bytes)> {
         let entry = self.manifest(1).changed[role].clone();
-        let keys = [Key::Draft(entry.draft), Key::Metadata { role: role.clone(), version: entry.version }];
-        let lost: Vec<_> = keys.iter().map(|key| (key.path(), self.memory.object(&key.path()).unwrap())).collect();
+        let keys =
+            [Key::Draft(entry.draft), Key::Metadata { role: role.clone(), version: entry.version }];
+        let lost: Vec<_> =
+            keys.iter().map(|key| (key.path(), self.memory.object(&key.path()).unwrap())).collect();
         for (path, _) in &lost {
             self.memory.tamper(path, None);
         }
@@ -164,7 +175,12 @@ fn a_decision_that_can_t_be_read_holds_up_nothing() {
 fn where_the_newest_is_refused_the_one_before_is_shown() {
     let world = World::new(NAMES);
     world.upload("lost", "lost");
-    assert!(finish(stages::rebuild(&world.ports, &take_changes(&world.memory))).unwrap().generation.is_some());
+    assert!(
+        finish(stages::rebuild(&world.ports, &take_changes(&world.memory)))
+            .unwrap()
+            .generation
+            .is_some()
+    );
     world.memory.lose_blob(&Sha256::of(b"lost"));
     assert!(world.sign());
     assert!(world.has_snapshot(4) && !world.has_snapshot(3));
@@ -181,7 +197,11 @@ fn sign_and_publish_end_though_nothing_can_be_signed() {
     world.lose_published(&World::leaf(NAMES[2]));
     while world.memory.take(Queue::Publish, 0).is_some() {}
     assert!(!world.sign());
-    assert_eq!(world.memory.queued(Queue::Publish), 0, "a call would be answered by one of publish");
+    assert_eq!(
+        world.memory.queued(Queue::Publish),
+        0,
+        "a call would be answered by one of publish"
+    );
     assert_eq!(world.show(), Shown::AlreadyNewest(Some(1)));
     let body = world.memory.take(Queue::Sign, 0).unwrap().body;
     assert_eq!(Message::from_body(&body).unwrap(), Message::Sign);

@@ -24,12 +24,13 @@ use tufline_pipeline::state::roots;
 use tufline_store::memory::{Calm, Memory, MemoryKeys};
 use tufline_store::{Document, Event, Hint, Key, Message, OnlineRole, Queue, Written};
 use tufline_tuf::generation::{
-    DEEPEST_BIN, Edit, FirstBins, Folding, Others, Policy, SPEC_VERSION, TargetEdit, snapshot, target_of,
+    DEEPEST_BIN, Edit, FirstBins, Folding, Others, Policy, SPEC_VERSION, TargetEdit, snapshot,
+    target_of,
 };
 use tufline_tuf::time::after;
 use tufline_tuf::{
-    Config, Content, Draft, Index, Parties, RecordedPolicy, RoleDocument, RoleKeys, RoleName, Sha256, custom,
-    verify_published,
+    Config, Content, Draft, Index, Parties, RecordedPolicy, RoleDocument, RoleKeys, RoleName,
+    Sha256, custom, verify_published,
 };
 
 use common::{finish, ports, take_changes};
@@ -47,7 +48,11 @@ impl World {
     /// `old` with its custom metadata.
     fn new() -> Self {
         let keys = Arc::new(MemoryKeys::generate().unwrap());
-        let memory = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys.clone(), Box::new(Calm)));
+        let memory = Arc::new(Memory::new(
+            "2026-01-01T00:00:00Z".parse().unwrap(),
+            keys.clone(),
+            Box::new(Calm),
+        ));
         let ports = ports(&memory, Config::default());
         finish(init::init(&ports, keys.root(), FirstBins::One)).unwrap();
         let world = Self { memory, ports, events: RefCell::default() };
@@ -87,18 +92,24 @@ impl World {
             now: base.created,
         };
         let index = Index::new(base.top.clone());
-        let mut folding = Folding::new(&base, index, &edits, &nothing, base.bins_keys(), &others, policy).unwrap();
+        let mut folding =
+            Folding::new(&base, index, &edits, &nothing, base.bins_keys(), &others, policy)
+                .unwrap();
         for (role, entry) in folding.wanted().unwrap() {
             let bytes = self.memory.object(&Key::Draft(entry.draft).path()).unwrap();
             for draft in folding.fold(&Draft::from_bytes(role, &bytes).unwrap()).unwrap() {
                 assert_eq!(
-                    finish(ledger::create_same(&*self.ports.store, &Document::draft(&draft))).unwrap(),
+                    finish(ledger::create_same(&*self.ports.store, &Document::draft(&draft)))
+                        .unwrap(),
                     Written::Done
                 );
             }
         }
         let next = folding.finish().unwrap().manifest;
-        assert_eq!(finish(ledger::create_manifest(&*self.ports.store, &next)).unwrap(), Written::Done);
+        assert_eq!(
+            finish(ledger::create_manifest(&*self.ports.store, &next)).unwrap(),
+            Written::Done
+        );
         // Store its bytes.
         self.memory.put_upload("copy", Bytes::from("old"), None, true);
         self.look("copy");
@@ -119,12 +130,22 @@ impl World {
             OnlineRole::Targets,
             &Key::Metadata { role: role.clone(), version: entry.version },
         );
-        let snapshot = snapshot(&manifest, &[(role, entry.version)].into(), &Parties::default()).unwrap();
-        let bytes = self.older_release_signs(&root, &snapshot, OnlineRole::Snapshot, &Key::snapshot(generation));
+        let snapshot =
+            snapshot(&manifest, &[(role, entry.version)].into(), &Parties::default()).unwrap();
+        let bytes = self.older_release_signs(
+            &root,
+            &snapshot,
+            OnlineRole::Snapshot,
+            &Key::snapshot(generation),
+        );
         let published = finish(ledger::published(store)).unwrap().unwrap();
         let version = (published.version + 1).try_into().unwrap();
-        let mut timestamp = Timestamp::new(SPEC_VERSION.into(), version, after(self.ports.clock.now(), 86_400));
-        let hashes = Hashes { sha256: Decoded::from(Sha256::of(&bytes).as_bytes().to_vec()), _extra: HashMap::new() };
+        let mut timestamp =
+            Timestamp::new(SPEC_VERSION.into(), version, after(self.ports.clock.now(), 86_400));
+        let hashes = Hashes {
+            sha256: Decoded::from(Sha256::of(&bytes).as_bytes().to_vec()),
+            _extra: HashMap::new(),
+        };
         timestamp.meta.insert(
             "snapshot.json".into(),
             Metafile {
@@ -148,8 +169,11 @@ impl World {
     ) -> Bytes {
         let keys = RoleKeys::in_root(root, draft.role()).unwrap();
         let key = finish(self.ports.signer.public_keys(role)).unwrap().remove(0);
-        let sig = finish(self.ports.signer.sign(role, &key, &draft.document().canonical_form().unwrap())).unwrap();
-        let signatures = vec![Signature { keyid: keys.id_of(&key).unwrap().clone(), sig: sig.into() }];
+        let sig =
+            finish(self.ports.signer.sign(role, &key, &draft.document().canonical_form().unwrap()))
+                .unwrap();
+        let signatures =
+            vec![Signature { keyid: keys.id_of(&key).unwrap().clone(), sig: sig.into() }];
         let signed = schema::Signed { signed: draft.document().clone(), signatures };
         let bytes = Bytes::from(tufline_tuf::json::to_vec(&signed).unwrap());
         verify_published::<T>(bytes.clone(), &keys).unwrap();
@@ -164,13 +188,19 @@ impl World {
 
     fn look(&self, name: &str) {
         let hint = Hint { name: name.into(), removed: false, version: None };
-        assert!(finish(hash(&self.ports, Turn::All, &[hint])).into_iter().all(|failure| failure.is_none()));
+        assert!(
+            finish(hash(&self.ports, Turn::All, &[hint]))
+                .into_iter()
+                .all(|failure| failure.is_none())
+        );
     }
 
     /// Hash handles the hints that rebuild sent.
     fn look_again(&self) {
         while let Some(message) = self.memory.take(Queue::Uploads, 0) {
-            let Message::Uploads(hints) = Message::from_body(&message.body).unwrap() else { unreachable!() };
+            let Message::Uploads(hints) = Message::from_body(&message.body).unwrap() else {
+                unreachable!()
+            };
             for hint in &hints {
                 self.look(&hint.name);
             }
@@ -238,7 +268,11 @@ fn what_is_published_stays_fresh_and_leaves_with_the_next_change() {
     let before = finish(ledger::published(&*world.ports.store)).unwrap().unwrap();
     finish(stages::refresh(&world.ports)).unwrap();
     let after = finish(ledger::published(&*world.ports.store)).unwrap().unwrap();
-    assert_eq!((after.version, after.generation), (before.version + 1, 3), "the timestamp is renewed");
+    assert_eq!(
+        (after.version, after.generation),
+        (before.version + 1, 3),
+        "the timestamp is renewed"
+    );
     let _ = take_changes(&world.memory);
     world.upload("new");
     assert_eq!(world.rebuild(), Some(4));

@@ -43,7 +43,11 @@ impl World {
     /// A published repository with 256 bins, in which `NAME` is a target.
     fn new() -> Self {
         let keys = Arc::new(MemoryKeys::generate().unwrap());
-        let memory = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys.clone(), Box::new(Calm)));
+        let memory = Arc::new(Memory::new(
+            "2026-01-01T00:00:00Z".parse().unwrap(),
+            keys.clone(),
+            Box::new(Calm),
+        ));
         let ports = ports(&memory, Config::default());
         finish(init::init(&ports, keys.root(), FirstBins::TwoHundredFiftySix)).unwrap();
         let world = Self { memory, ports };
@@ -57,10 +61,15 @@ impl World {
     /// Uploads these names. Their changes come in one message.
     fn upload(&self, names: &[&str], bytes: &str) {
         let hints = names.iter().map(|name| {
-            let version = self.memory.put_upload(name, Bytes::from(format!("{bytes} of {name}")), None, true);
+            let version =
+                self.memory.put_upload(name, Bytes::from(format!("{bytes} of {name}")), None, true);
             Hint { name: (*name).into(), removed: false, version: Some(version) }
         });
-        assert!(finish(hash(&self.ports, Turn::All, &hints.collect::<Vec<_>>())).iter().all(Option::is_none));
+        assert!(
+            finish(hash(&self.ports, Turn::All, &hints.collect::<Vec<_>>()))
+                .iter()
+                .all(Option::is_none)
+        );
     }
 
     /// Runs rebuild on the messages that wait.
@@ -91,7 +100,10 @@ impl World {
     fn document(&self, role: &RoleName) -> [String; 2] {
         let index = finish(read_index_below(&*self.ports.store, &self.newest(), |_| true)).unwrap();
         let entry = &index.entry(role).unwrap().document;
-        [Key::Draft(entry.draft).path(), Key::Metadata { role: role.clone(), version: entry.version }.path()]
+        [
+            Key::Draft(entry.draft).path(),
+            Key::Metadata { role: role.clone(), version: entry.version }.path(),
+        ]
     }
 
     /// Loses both, since each could replace the other.
@@ -125,7 +137,9 @@ fn bin(name: &str, digits: usize) -> RoleName {
 
 /// The names in the messages that wait for rebuild.
 fn sets(messages: &[Vec<Change>]) -> Vec<Vec<String>> {
-    let name = |change: &Change| if let Change::Set { name, .. } = change { name.to_string() } else { String::new() };
+    let name = |change: &Change| {
+        if let Change::Set { name, .. } = change { name.to_string() } else { String::new() }
+    };
     messages.iter().map(|changes| changes.iter().map(name).collect()).collect()
 }
 
@@ -146,7 +160,10 @@ fn a_lost_draft_holds_up_its_own_names_only() {
     world.upload(&[OTHER], "third");
     let messages = [left, take_changes(&world.memory)].concat();
     let rebuilt = finish(rebuild(&world.ports, &messages)).unwrap();
-    assert_eq!((rebuilt.generation, rebuilt.failed.keys().copied().collect::<Vec<_>>()), (Some(4), vec![0]));
+    assert_eq!(
+        (rebuilt.generation, rebuilt.failed.keys().copied().collect::<Vec<_>>()),
+        (Some(4), vec![0])
+    );
     assert!(rebuilt.failed[&0].to_string().contains(path), "{}", rebuilt.failed[&0]);
     assert_eq!(world.memory.queued(Queue::Changes), 0, "it comes again by its queue");
     // The failing message alone.
@@ -191,7 +208,10 @@ fn when_a_generation_is_made_again_unreadable_changes_come_again() {
     // Lose the published document too.
     let index = finish(read_index_below(&*world.ports.store, &world.shown(), |_| true)).unwrap();
     let entry = &index.entry(&bin(NAME, 2)).unwrap().document;
-    let paths = [Key::Draft(entry.draft).path(), Key::Metadata { role: bin(NAME, 2), version: entry.version }.path()];
+    let paths = [
+        Key::Draft(entry.draft).path(),
+        Key::Metadata { role: bin(NAME, 2), version: entry.version }.path(),
+    ];
     let lost = paths.map(|path| (path.clone(), world.lose(&path)));
     world.upload(&[OTHER], "third");
     assert_eq!(world.rebuild().generation, Some(4));
@@ -217,7 +237,9 @@ fn a_lost_page_holds_up_what_is_below_it_only() {
     world.memory.pass(80 * 86_400);
     assert!(finish(stages::refresh(&world.ports)).is_err(), "it says what is lost");
     let renewed = take_changes(&world.memory);
-    assert!(!renewed.is_empty() && finish(rebuild(&world.ports, &renewed)).unwrap().failed.is_empty());
+    assert!(
+        !renewed.is_empty() && finish(rebuild(&world.ports, &renewed)).unwrap().failed.is_empty()
+    );
     assert!(world.newest().changed.contains_key(&"bin-00".parse().unwrap()));
     assert_eq!(finish(reconcile(&world.ports)).unwrap(), 2, "both uploads");
     world.memory.tamper(&path, Some(page));
@@ -234,7 +256,9 @@ fn a_renewal_that_fails_is_told_and_asked_for_again_by_refresh_only() {
     let index = finish(read_index_below(&*world.ports.store, &world.newest(), |_| true)).unwrap();
     let version = |role: &RoleName| index.entry(role).unwrap().document.version;
     let renew = |role: &RoleName| Change::Renew { role: role.clone(), version: version(role) };
-    let rebuilt = finish(rebuild(&world.ports, &[vec![renew(&role)], vec![renew(&role), renew(&other)]])).unwrap();
+    let rebuilt =
+        finish(rebuild(&world.ports, &[vec![renew(&role)], vec![renew(&role), renew(&other)]]))
+            .unwrap();
     assert!(rebuilt.generation.is_some() && rebuilt.failed.is_empty());
     assert!(
         rebuilt.unrenewed.len() == 2 && rebuilt.unrenewed[0].to_string().contains(&path),
@@ -270,11 +294,13 @@ fn a_party_whose_file_can_t_be_read_holds_up_nobody_else() {
     let mut world = World::new();
     let broken = Broken::default();
     let keys = Arc::new(MemoryKeys::generate().unwrap());
-    let deliveries = Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys, Box::new(broken.clone()));
+    let deliveries =
+        Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys, Box::new(broken.clone()));
     world.ports.deliveries = Arc::new(deliveries);
     let role: RoleName = "vendor".parse().unwrap();
     let paths = vec!["vendor/*".parse().unwrap()];
-    let edit = PartyEdit::Create { paths, keys: vec![tough::sign::Sign::tuf_key(&*key())], threshold: 1 };
+    let edit =
+        PartyEdit::Create { paths, keys: vec![tough::sign::Sign::tuf_key(&*key())], threshold: 1 };
     let (config, now) = (world.ports.config.clone(), world.ports.clock.now());
     finish(delegation::change(&*world.ports.store, &config, now, &role, &edit)).unwrap();
     broken.0.lock().unwrap().push("vendor.json");
@@ -283,7 +309,10 @@ fn a_party_whose_file_can_t_be_read_holds_up_nobody_else() {
     world.upload(&[OTHER], "second");
     let messages = [vec![delivery("vendor")], take_changes(&world.memory).concat()];
     let rebuilt = finish(rebuild(&world.ports, &messages)).unwrap();
-    assert_eq!((rebuilt.generation, rebuilt.failed.keys().copied().collect::<Vec<_>>()), (Some(4), vec![0]));
+    assert_eq!(
+        (rebuilt.generation, rebuilt.failed.keys().copied().collect::<Vec<_>>()),
+        (Some(4), vec![0])
+    );
     assert_eq!(world.changed(), [OTHER]);
     // An upload under the party's names is answered, and the party's file is looked at again.
     world.upload(&["vendor/x", OTHER], "third");

@@ -14,10 +14,14 @@ const WORTHWHILE: usize = 1024;
 /// Whether `Accept-Encoding` names gzip itself (RFC 9110, section 12.5.3). `*` does not count: a
 /// client that wants gzip names it.
 pub fn is_accepted(fields: &HeaderMap) -> bool {
-    let values = fields.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let values =
+        fields.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        let is_refused = weight.trim().strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q == 0.0));
+        let is_refused = weight
+            .trim()
+            .strip_prefix("q=")
+            .is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q == 0.0));
         name.trim().eq_ignore_ascii_case("gzip") && !is_refused
     })
 }
@@ -63,7 +67,8 @@ mod tests {
         assert_eq!(pack(&bytes).unwrap(), packed);
         assert!(packed.len() < bytes.len() / 10);
         let mut unpacked = Vec::new();
-        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed[..]), &mut unpacked).unwrap();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed[..]), &mut unpacked)
+            .unwrap();
         assert!(unpacked == bytes);
         assert!(is_worthwhile(WORTHWHILE) && !is_worthwhile(WORTHWHILE - 1));
     }

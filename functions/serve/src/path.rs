@@ -23,7 +23,8 @@ pub enum Resource {
 pub fn decode(raw: &str) -> Option<String> {
     let mut parts = raw.split('%');
     parts.next();
-    let sound = parts.all(|part| part.len() >= 2 && part.bytes().take(2).all(|byte| byte.is_ascii_hexdigit()));
+    let sound = parts
+        .all(|part| part.len() >= 2 && part.bytes().take(2).all(|byte| byte.is_ascii_hexdigit()));
     sound.then(|| percent_decode_str(raw).decode_utf8().ok().map(std::borrow::Cow::into_owned))?
 }
 
@@ -50,7 +51,8 @@ impl Resource {
 /// python-tuf, tuf-js and go-tuf put it in front of the last segment, tough in front of the
 /// whole path.
 fn digests(path: &str) -> Option<Vec<Sha256>> {
-    let (folder, file) = path.rsplit_once('/').map_or((None, path), |(folder, file)| (Some(folder), file));
+    let (folder, file) =
+        path.rsplit_once('/').map_or((None, path), |(folder, file)| (Some(folder), file));
     let of_file = digest(file).and_then(|(sha256, file)| {
         let name = folder.map_or_else(|| file.to_owned(), |folder| format!("{folder}/{file}"));
         is_name(&name).then_some(sha256)
@@ -85,7 +87,10 @@ mod tests {
 
     #[test]
     fn metadata_has_one_spelling() {
-        assert_eq!(Resource::of("/metadata/timestamp.json"), Some(Resource::Metadata(Key::Timestamp)));
+        assert_eq!(
+            Resource::of("/metadata/timestamp.json"),
+            Some(Resource::Metadata(Key::Timestamp))
+        );
         assert_eq!(Resource::of("/metadata/12.root.json"), Some(Resource::Metadata(Key::root(12))));
         for path in [
             "/metadata/",
@@ -107,10 +112,23 @@ mod tests {
     #[test]
     fn both_layouts_lead_to_the_same_blob() {
         let sha256 = Sha256::of(b"a");
-        for path in ["DIGEST.file", "dir/sub/DIGEST.file.bin", "DIGEST.dir/sub/file.bin", "DIGEST.dir.d/DIGEST.file"] {
+        for path in [
+            "DIGEST.file",
+            "dir/sub/DIGEST.file.bin",
+            "DIGEST.dir/sub/file.bin",
+            "DIGEST.dir.d/DIGEST.file",
+        ] {
             let path = path.replace("DIGEST", &sha256.to_string());
-            assert_eq!(Resource::of(&format!("/targets/{path}")), Some(Resource::Target(vec![sha256])), "{path}");
-            assert_eq!(Resource::of(&format!("/chunks/{path}")), Some(Resource::Chunks(vec![sha256])), "{path}");
+            assert_eq!(
+                Resource::of(&format!("/targets/{path}")),
+                Some(Resource::Target(vec![sha256])),
+                "{path}"
+            );
+            assert_eq!(
+                Resource::of(&format!("/chunks/{path}")),
+                Some(Resource::Chunks(vec![sha256])),
+                "{path}"
+            );
         }
         let other = Sha256::of(b"b");
         let path = format!("/targets/{sha256}.dir/{other}.file");

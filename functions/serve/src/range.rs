@@ -19,7 +19,8 @@ impl RequestedRange {
     #[must_use]
     pub fn of(field: Option<&str>, length: u64) -> Self {
         let Some(field) = field else { return Self::Whole };
-        let Some((first, last)) = field.trim().strip_prefix("bytes=").and_then(|range| range.trim().split_once('-'))
+        let Some((first, last)) =
+            field.trim().strip_prefix("bytes=").and_then(|range| range.trim().split_once('-'))
         else {
             return Self::Whole;
         };

@@ -161,14 +161,20 @@ impl ServedRepository {
         let mut answer = if is_known(fields, &tag) {
             not_modified(age, &tag)
         } else {
-            let packing = |error: std::io::Error| StoreError::from_source(ErrorKind::Retry, "pack", key, error);
-            let bytes = if packs { gzip::pack(&stored.bytes).map_err(packing)? } else { stored.bytes };
-            if let Some(redirects) =
-                self.redirects.as_ref().filter(|redirects| bytes.len() as u64 > redirects.inline_metadata)
+            let packing = |error: std::io::Error| {
+                StoreError::from_source(ErrorKind::Retry, "pack", key, error)
+            };
+            let bytes =
+                if packs { gzip::pack(&stored.bytes).map_err(packing)? } else { stored.bytes };
+            if let Some(redirects) = self
+                .redirects
+                .as_ref()
+                .filter(|redirects| bytes.len() as u64 > redirects.inline_metadata)
             {
                 return self.redirect(redirects, key).await;
             }
-            let mut answer = Answer::new(StatusCode::OK, age, "application/json", Body::Whole(bytes));
+            let mut answer =
+                Answer::new(StatusCode::OK, age, "application/json", Body::Whole(bytes));
             answer.set(header::ETAG, &tag);
             if packs {
                 answer.set(header::CONTENT_ENCODING, "gzip");
@@ -179,13 +185,21 @@ impl ServedRepository {
         Ok(answer)
     }
 
-    async fn target(&self, method: &Method, digests: &[Sha256], fields: &HeaderMap) -> Result<Answer, StoreError> {
+    async fn target(
+        &self,
+        method: &Method,
+        digests: &[Sha256],
+        fields: &HeaderMap,
+    ) -> Result<Answer, StoreError> {
         for sha256 in digests {
             if let Some(blob) = self.persist(|| self.blobs.head(sha256)).await? {
                 let answer = self.part(method, Served::Blob(*sha256), blob.length, fields);
                 return match &self.redirects {
                     // A link is valid for GET only, so HEAD is answered here.
-                    Some(redirects) if method == Method::GET && answer.body.length() > redirects.inline_targets => {
+                    Some(redirects)
+                        if method == Method::GET
+                            && answer.body.length() > redirects.inline_targets =>
+                    {
                         self.redirect(redirects, &Key::Blob(*sha256)).await
                     }
                     _ => Ok(answer),
@@ -195,11 +209,18 @@ impl ServedRepository {
         Ok(not_found(NEVER))
     }
 
-    async fn chunks(&self, method: &Method, digests: &[Sha256], fields: &HeaderMap) -> Result<Answer, StoreError> {
+    async fn chunks(
+        &self,
+        method: &Method,
+        digests: &[Sha256],
+        fields: &HeaderMap,
+    ) -> Result<Answer, StoreError> {
         for sha256 in digests {
             if let Some(length) = self.persist(|| self.chunks.length(sha256)).await? {
                 return match &self.redirects {
-                    Some(redirects) if method == Method::GET && length > redirects.inline_targets => {
+                    Some(redirects)
+                        if method == Method::GET && length > redirects.inline_targets =>
+                    {
                         self.redirect(redirects, &Key::Chunks(*sha256)).await
                     }
                     _ => Ok(self.part(method, Served::Chunks(*sha256), length, fields)),
@@ -217,22 +238,33 @@ impl ServedRepository {
         let field = |name: HeaderName| fields.get(name).and_then(|value| value.to_str().ok());
         // Ranges count for GET only and, with If-Range, only if the device has a part of these very
         // bytes (RFC 9110, sections 14.2 and 13.1.5).
-        let counts = method == Method::GET && field(header::IF_RANGE).is_none_or(|expected| expected == tag);
-        let (status, part) = match RequestedRange::of(field(header::RANGE).filter(|_| counts), length) {
-            RequestedRange::Whole => (StatusCode::OK, 0..length),
-            RequestedRange::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
-            RequestedRange::Unsatisfiable => {
-                let mut answer = plain(StatusCode::RANGE_NOT_SATISFIABLE, NEVER, "no such range\n");
-                answer.set(header::CONTENT_RANGE, &format!("bytes */{length}"));
-                return answer;
-            }
-        };
-        let body = Body::Blob(BlobPart { repository: self.clone(), served, offset: part.start, end: part.end });
+        let counts =
+            method == Method::GET && field(header::IF_RANGE).is_none_or(|expected| expected == tag);
+        let (status, part) =
+            match RequestedRange::of(field(header::RANGE).filter(|_| counts), length) {
+                RequestedRange::Whole => (StatusCode::OK, 0..length),
+                RequestedRange::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
+                RequestedRange::Unsatisfiable => {
+                    let mut answer =
+                        plain(StatusCode::RANGE_NOT_SATISFIABLE, NEVER, "no such range\n");
+                    answer.set(header::CONTENT_RANGE, &format!("bytes */{length}"));
+                    return answer;
+                }
+            };
+        let body = Body::Blob(BlobPart {
+            repository: self.clone(),
+            served,
+            offset: part.start,
+            end: part.end,
+        });
         let mut answer = Answer::new(status, FOREVER, "application/octet-stream", body);
         answer.set(header::ETAG, &tag);
         answer.set(header::ACCEPT_RANGES, "bytes");
         if status == StatusCode::PARTIAL_CONTENT {
-            answer.set(header::CONTENT_RANGE, &format!("bytes {}-{}/{length}", part.start, part.end - 1));
+            answer.set(
+                header::CONTENT_RANGE,
+                &format!("bytes {}-{}/{length}", part.start, part.end - 1),
+            );
         }
         answer
     }
@@ -246,7 +278,12 @@ impl ServedRepository {
         Ok(answer)
     }
 
-    async fn read(&self, served: Served, offset: u64, length: u64) -> Result<Option<Bytes>, StoreError> {
+    async fn read(
+        &self,
+        served: Served,
+        offset: u64,
+        length: u64,
+    ) -> Result<Option<Bytes>, StoreError> {
         match served {
             Served::Blob(sha256) => self.blobs.read(&sha256, offset, length).await,
             Served::Chunks(sha256) => self.chunks.read(&sha256, offset, length).await,
@@ -281,7 +318,10 @@ impl BlobPart {
                 return Ok(None);
             }
             let length = PIECE.min(part.end - part.offset);
-            let piece = part.repository.persist(|| part.repository.read(part.served, part.offset, length)).await?;
+            let piece = part
+                .repository
+                .persist(|| part.repository.read(part.served, part.offset, length))
+                .await?;
             let piece = piece.filter(|piece| !piece.is_empty());
             let why = "it ends before its length";
             let ends = || StoreError::new(ErrorKind::Corrupt, "read", part.served.key(), why);
@@ -303,7 +343,12 @@ impl Body {
 }
 
 impl Answer {
-    pub(crate) fn new(status: StatusCode, age: &'static str, kind: &'static str, body: Body) -> Self {
+    pub(crate) fn new(
+        status: StatusCode,
+        age: &'static str,
+        kind: &'static str,
+        body: Body,
+    ) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, body.length().into());
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -339,7 +384,12 @@ pub(crate) fn not_found(age: &'static str) -> Answer {
 }
 
 pub(crate) fn plain(status: StatusCode, age: &'static str, text: &'static str) -> Answer {
-    Answer::new(status, age, "text/plain; charset=utf-8", Body::Whole(Bytes::from_static(text.as_bytes())))
+    Answer::new(
+        status,
+        age,
+        "text/plain; charset=utf-8",
+        Body::Whole(Bytes::from_static(text.as_bytes())),
+    )
 }
 
 fn not_modified(age: &'static str, tag: &str) -> Answer {
@@ -352,7 +402,8 @@ fn not_modified(age: &'static str, tag: &str) -> Answer {
 
 /// Whether `If-None-Match` names `tag`. The comparison is weak (RFC 9110, section 13.1.2).
 fn is_known(fields: &HeaderMap, tag: &str) -> bool {
-    let values = fields.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let values =
+        fields.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
     tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }

@@ -18,7 +18,11 @@ struct Plan(Arc<Fails>);
 
 impl Control for Plan {
     fn fate(&self, _request: &Request<'_>) -> Fate {
-        let fails = self.0.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        let fails = self
+            .0
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .is_ok();
         match fails {
             true if self.0.refuses.load(Ordering::SeqCst) => Fate::Denied,
             true => Fate::Failed,
@@ -40,7 +44,8 @@ fn world() -> World {
     let memory = Arc::new(Memory::new(now, keys, Box::new(Plan(Arc::clone(&fails)))));
     let pauses = vec![Duration::from_millis(1); 2];
     let (store, blobs, chunks) = (memory.clone(), memory.clone(), memory.clone());
-    let repository = ServedRepository { store, blobs, chunks, redirects: None, packs: None, pauses };
+    let repository =
+        ServedRepository { store, blobs, chunks, redirects: None, packs: None, pauses };
     memory.tamper("metadata/timestamp.json", Some(Bytes::from_static(b"{\"t\":1}")));
     memory.tamper("metadata/1.root.json", Some(Bytes::from_static(b"{}")));
     World { memory, repository, fails }
@@ -49,7 +54,8 @@ fn world() -> World {
 impl World {
     /// Stores a blob, and returns its digest.
     async fn blob(&self, bytes: &[u8]) -> Sha256 {
-        let version: VersionId = self.memory.put_upload("a", Bytes::copy_from_slice(bytes), None, true);
+        let version: VersionId =
+            self.memory.put_upload("a", Bytes::copy_from_slice(bytes), None, true);
         let (length, sha256) = (bytes.len() as u64, Sha256::of(bytes));
         let upload = Upload {
             name: "a".into(),
@@ -69,7 +75,10 @@ impl World {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         let sha256 = Sha256::of(&[b"the blob of ", bytes].concat());
-        assert_eq!(Chunks::create(&*self.memory, &sha256, file.path()).await.unwrap(), Written::Done);
+        assert_eq!(
+            Chunks::create(&*self.memory, &sha256, file.path()).await.unwrap(),
+            Written::Done
+        );
         sha256
     }
 
@@ -78,7 +87,9 @@ impl World {
     }
 
     async fn ask(&self, method: Method, path: &str, fields: &[(&'static str, &str)]) -> Answer {
-        let fields = fields.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
         self.repository.answer(&method, path, &fields.collect()).await
     }
 }
@@ -97,18 +108,31 @@ async fn bytes(answer: Answer) -> Result<Vec<Bytes>, StoreError> {
 #[tokio::test]
 async fn metadata_is_answered_with_how_long_it_keeps() {
     let world = world();
-    for (path, age) in [("/metadata/timestamp.json", ASK_AGAIN), ("/metadata/1.root.json", FOREVER)] {
+    for (path, age) in [("/metadata/timestamp.json", ASK_AGAIN), ("/metadata/1.root.json", FOREVER)]
+    {
         let answer = world.get(path, &[]).await;
-        assert_eq!((answer.status, field(&answer, "cache-control")), (StatusCode::OK, age), "{path}");
+        assert_eq!(
+            (answer.status, field(&answer, "cache-control")),
+            (StatusCode::OK, age),
+            "{path}"
+        );
         assert_eq!(field(&answer, "content-type"), "application/json");
-        let (length, tag) = (field(&answer, "content-length").to_owned(), field(&answer, "etag").to_owned());
+        let (length, tag) =
+            (field(&answer, "content-length").to_owned(), field(&answer, "etag").to_owned());
         let body = bytes(answer).await.unwrap().concat();
-        assert_eq!((length, tag.clone()), (body.len().to_string(), format!("\"{}\"", Sha256::of(&body))));
+        assert_eq!(
+            (length, tag.clone()),
+            (body.len().to_string(), format!("\"{}\"", Sha256::of(&body)))
+        );
 
         let known = format!("\"x\", W/{tag}");
         for known in [tag.as_str(), "*", &known] {
             let answer = world.get(path, &[("if-none-match", known)]).await;
-            assert_eq!((answer.status, field(&answer, "etag")), (StatusCode::NOT_MODIFIED, &*tag), "{known}");
+            assert_eq!(
+                (answer.status, field(&answer, "etag")),
+                (StatusCode::NOT_MODIFIED, &*tag),
+                "{known}"
+            );
             assert_eq!(field(&answer, "cache-control"), age);
         }
         assert_eq!(world.get(path, &[("if-none-match", "\"x\"")]).await.status, StatusCode::OK);
@@ -128,7 +152,11 @@ async fn what_is_missing_is_not_found_and_hardly_cached() {
         (&*blob.replace("targets", "chunks"), FOR_A_MINUTE),
     ] {
         let answer = world.get(path, &[]).await;
-        assert_eq!((answer.status, field(&answer, "cache-control")), (StatusCode::NOT_FOUND, age), "{path}");
+        assert_eq!(
+            (answer.status, field(&answer, "cache-control")),
+            (StatusCode::NOT_FOUND, age),
+            "{path}"
+        );
     }
 }
 
@@ -137,7 +165,10 @@ async fn other_methods_are_refused() {
     let world = world();
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
         let answer = world.ask(method, "/metadata/timestamp.json", &[]).await;
-        assert_eq!((answer.status, field(&answer, "allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD"));
+        assert_eq!(
+            (answer.status, field(&answer, "allow")),
+            (StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD")
+        );
     }
 }
 
@@ -145,22 +176,37 @@ async fn other_methods_are_refused() {
 async fn head_says_what_get_would() {
     let world = world();
     let (sha256, chunked) = (world.blob(b"0123456789").await, world.chunks(b"0123456789").await);
-    let paths = ["/metadata/timestamp.json".to_owned(), format!("/targets/{sha256}.a"), format!("/chunks/{chunked}.a")];
+    let paths = [
+        "/metadata/timestamp.json".to_owned(),
+        format!("/targets/{sha256}.a"),
+        format!("/chunks/{chunked}.a"),
+    ];
     for path in paths {
         let (get, head) = (world.get(&path, &[]).await, world.ask(Method::HEAD, &path, &[]).await);
         assert_eq!((get.status, get.headers), (head.status, head.headers.clone()), "{path}");
         assert_eq!(bytes(head).await.unwrap().concat(), b"");
     }
-    let head = world.ask(Method::HEAD, &format!("/targets/{sha256}.a"), &[("range", "bytes=0-1")]).await;
-    assert_eq!((head.status, field(&head, "content-length")), (StatusCode::OK, "10"), "ranges are for GET");
+    let head =
+        world.ask(Method::HEAD, &format!("/targets/{sha256}.a"), &[("range", "bytes=0-1")]).await;
+    assert_eq!(
+        (head.status, field(&head, "content-length")),
+        (StatusCode::OK, "10"),
+        "ranges are for GET"
+    );
 }
 
 #[tokio::test]
 async fn blobs_come_whole_or_in_part() {
     let world = world();
     let (sha256, chunked) = (world.blob(b"0123456789").await, world.chunks(b"0123456789").await);
-    come_whole_or_in_part(&world, &format!("/targets/dir/{sha256}.a"), &format!("\"{sha256}\"")).await;
-    come_whole_or_in_part(&world, &format!("/chunks/dir/{chunked}.a"), &format!("\"{chunked}-10\"")).await;
+    come_whole_or_in_part(&world, &format!("/targets/dir/{sha256}.a"), &format!("\"{sha256}\""))
+        .await;
+    come_whole_or_in_part(
+        &world,
+        &format!("/chunks/dir/{chunked}.a"),
+        &format!("\"{chunked}-10\""),
+    )
+    .await;
 }
 
 async fn come_whole_or_in_part(world: &World, path: &str, tag: &str) {
@@ -175,9 +221,17 @@ async fn come_whole_or_in_part(world: &World, path: &str, tag: &str) {
         (vec![("if-none-match", tag), ("range", "bytes=0-1")], 304, "", b""),
     ] {
         let answer = world.get(path, &fields).await;
-        assert_eq!((answer.status.as_u16(), field(&answer, "content-range")), (status, range), "{path} {fields:?}");
+        assert_eq!(
+            (answer.status.as_u16(), field(&answer, "content-range")),
+            (status, range),
+            "{path} {fields:?}"
+        );
         if status < 300 {
-            let found = (field(&answer, "etag"), field(&answer, "accept-ranges"), field(&answer, "cache-control"));
+            let found = (
+                field(&answer, "etag"),
+                field(&answer, "accept-ranges"),
+                field(&answer, "cache-control"),
+            );
             assert_eq!(found, (tag, "bytes", FOREVER));
             assert_eq!(field(&answer, "content-length"), body.len().to_string());
         }
@@ -191,7 +245,10 @@ async fn large_blobs_come_in_pieces_and_empty_ones_in_none() {
     let large: Vec<u8> = (0..=(3 * PIECE)).map(|index| (index % 251) as u8).collect();
     let sha256 = world.blob(&large).await;
     let pieces = bytes(world.get(&format!("/targets/{sha256}.a"), &[]).await).await.unwrap();
-    assert_eq!(pieces.iter().map(|piece| piece.len() as u64).collect::<Vec<_>>(), [PIECE, PIECE, PIECE, 1]);
+    assert_eq!(
+        pieces.iter().map(|piece| piece.len() as u64).collect::<Vec<_>>(),
+        [PIECE, PIECE, PIECE, 1]
+    );
     assert!(pieces.concat() == large);
 
     let empty = world.blob(b"").await;
@@ -205,7 +262,9 @@ async fn a_path_of_two_readings_finds_the_blob_that_is_there() {
     let world = world();
     let sha256 = world.blob(b"bytes").await;
     let other = Sha256::of(b"other");
-    for path in [format!("/targets/{sha256}.dir/{other}.a"), format!("/targets/{other}.dir/{sha256}.a")] {
+    for path in
+        [format!("/targets/{sha256}.dir/{other}.a"), format!("/targets/{other}.dir/{sha256}.a")]
+    {
         assert_eq!(bytes(world.get(&path, &[]).await).await.unwrap().concat(), b"bytes", "{path}");
     }
 }
@@ -222,7 +281,11 @@ async fn failures_of_the_store_are_hidden_while_they_are_short() {
         let answer = world.get(&path, &[]).await;
         let found = (answer.status, field(&answer, "cache-control"));
         assert_eq!(found, (StatusCode::SERVICE_UNAVAILABLE, NEVER), "{path}");
-        assert_eq!(bytes(answer).await.unwrap().concat(), b"try again later\n", "nothing of the inside shows");
+        assert_eq!(
+            bytes(answer).await.unwrap().concat(),
+            b"try again later\n",
+            "nothing of the inside shows"
+        );
         assert_eq!(world.fails.left.load(Ordering::SeqCst), 0);
     }
     let answer = world.get(&format!("/targets/{sha256}.a"), &[]).await;
@@ -244,7 +307,11 @@ async fn what_is_refused_is_asked_for_once() {
         world.fails.left.store(1, Ordering::SeqCst);
         let answer = world.get(&path, &[]).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
-        assert_eq!(bytes(answer).await.unwrap().concat(), b"try again later\n", "nothing of the inside shows");
+        assert_eq!(
+            bytes(answer).await.unwrap().concat(),
+            b"try again later\n",
+            "nothing of the inside shows"
+        );
         assert_eq!(world.get(&path, &[]).await.status, StatusCode::OK, "{path}");
     }
 }
@@ -283,7 +350,11 @@ async fn what_is_too_large_for_one_answer_is_redirected() {
     ] {
         let answer = world.get(&path, &[]).await;
         let status = if location.is_empty() { 200 } else { 307 };
-        assert_eq!((answer.status.as_u16(), field(&answer, "location")), (status, &*location), "{path}");
+        assert_eq!(
+            (answer.status.as_u16(), field(&answer, "location")),
+            (status, &*location),
+            "{path}"
+        );
         if status == 307 {
             assert_eq!(field(&answer, "cache-control"), NEVER, "a link expires");
         }
@@ -302,10 +373,14 @@ async fn chunks_are_redirected_by_how_many_there_are_and_not_by_what_is_asked_fo
     let links = Arc::new(NamedLinks);
     world.repository.redirects = Some(Redirects { links, inline_targets: 4, inline_metadata: 9 });
     for fields in [vec![], vec![("range", "bytes=1-2")], vec![("range", "bytes=0-55")]] {
-        assert!(world.get(&format!("/chunks/{small}.a"), &fields).await.status.is_success(), "{fields:?}");
+        assert!(
+            world.get(&format!("/chunks/{small}.a"), &fields).await.status.is_success(),
+            "{fields:?}"
+        );
         let answer = world.get(&format!("/chunks/{large}.a"), &fields).await;
         let location = format!("https://bucket/chunks/{large}?signed");
-        let found = (answer.status.as_u16(), field(&answer, "location"), field(&answer, "cache-control"));
+        let found =
+            (answer.status.as_u16(), field(&answer, "location"), field(&answer, "cache-control"));
         assert_eq!(found, (307, &*location, NEVER), "{fields:?}");
     }
     let head = world.ask(Method::HEAD, &format!("/chunks/{large}.a"), &[]).await;
@@ -318,16 +393,26 @@ async fn metadata_is_compressed_only_for_clients_that_ask() {
     let json = Bytes::from(b"{\"a\":1}".repeat(1000));
     world.memory.tamper("metadata/2.snapshot.json", Some(json.clone()));
     let path = "/metadata/2.snapshot.json";
-    let (plain, packed) = (world.get(path, &[]).await, world.get(path, &[("accept-encoding", "gzip")]).await);
-    assert_eq!((field(&plain, "content-encoding"), field(&packed, "content-encoding")), ("", "gzip"));
-    assert_eq!((field(&plain, "vary"), field(&packed, "vary")), ("Accept-Encoding", "Accept-Encoding"));
+    let (plain, packed) =
+        (world.get(path, &[]).await, world.get(path, &[("accept-encoding", "gzip")]).await);
+    assert_eq!(
+        (field(&plain, "content-encoding"), field(&packed, "content-encoding")),
+        ("", "gzip")
+    );
+    assert_eq!(
+        (field(&plain, "vary"), field(&packed, "vary")),
+        ("Accept-Encoding", "Accept-Encoding")
+    );
     let tags = [field(&plain, "etag").to_owned(), field(&packed, "etag").to_owned()];
     assert_ne!(tags[0], tags[1], "other bytes");
     let length = field(&packed, "content-length").to_owned();
     assert_eq!(length, bytes(packed).await.unwrap().concat().len().to_string());
     assert_eq!(bytes(plain).await.unwrap().concat(), json);
-    for (tag, encoding, status) in [(&tags[1], "gzip", 304), (&tags[0], "", 304), (&tags[1], "", 200)] {
-        let answer = world.get(path, &[("if-none-match", tag), ("accept-encoding", encoding)]).await;
+    for (tag, encoding, status) in
+        [(&tags[1], "gzip", 304), (&tags[0], "", 304), (&tags[1], "", 200)]
+    {
+        let answer =
+            world.get(path, &[("if-none-match", tag), ("accept-encoding", encoding)]).await;
         assert_eq!(answer.status.as_u16(), status, "{tag} {encoding}");
     }
 }

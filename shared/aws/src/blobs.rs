@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::ChecksumMode;
 use bytes::Bytes;
-use tufline_store::{Blob, Blobs, ErrorKind, Kept, Key, Result, Source, StoreError, Upload, UploadKey};
+use tufline_store::{
+    Blob, Blobs, ErrorKind, Kept, Key, Result, Source, StoreError, Upload, UploadKey,
+};
 use tufline_tuf::Sha256;
 use tufline_tuf::config::LargeUploads;
 
@@ -59,7 +61,13 @@ pub struct S3Blobs {
 impl S3Blobs {
     /// Blobs in the bucket `repository`, from the uploads under `prefix` in the bucket `uploads`.
     #[must_use]
-    pub fn new(client: Client, uploads: String, prefix: String, repository: String, limits: CopyLimits) -> Self {
+    pub fn new(
+        client: Client,
+        uploads: String,
+        prefix: String,
+        repository: String,
+        limits: CopyLimits,
+    ) -> Self {
         Self { client, uploads, prefix, repository, limits }
     }
 
@@ -70,7 +78,11 @@ impl S3Blobs {
     /// A copy of one version of an upload: the version that the caller looked at, since another may
     /// be current by now.
     fn copy_of(&self, upload: &Upload, to: &Key) -> Copy {
-        let source = copy_source(&self.uploads, &format!("{}{}", self.prefix, upload.name), upload.version.as_ref());
+        let source = copy_source(
+            &self.uploads,
+            &format!("{}{}", self.prefix, upload.name),
+            upload.version.as_ref(),
+        );
         Copy { source, bucket: self.repository.clone(), key: to.path() }
     }
 
@@ -81,7 +93,8 @@ impl S3Blobs {
             Source::Upload => Ok(self.copy_of(upload, &blob)),
             Source::Incoming => {
                 let why = "the upload has no version, so there is no copy to keep";
-                let unversioned = || StoreError::new(ErrorKind::Invalid, "keep", self.place(sha256), why);
+                let unversioned =
+                    || StoreError::new(ErrorKind::Invalid, "keep", self.place(sha256), why);
                 let incoming = incoming(upload).ok_or_else(unversioned)?;
                 let source = copy_source(&self.repository, &incoming.path(), None);
                 Ok(Copy { source, bucket: self.repository.clone(), key: blob.path() })
@@ -130,7 +143,11 @@ impl Blobs for S3Blobs {
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>, `ChecksumSHA256`).
     /// It needs no condition, since nobody reads these copies.
     async fn check(&self, upload: &Upload) -> Result<Option<Sha256>> {
-        match upload.version.as_ref().map(|version| Key::Checked(UploadKey::new(&upload.name, version))) {
+        match upload
+            .version
+            .as_ref()
+            .map(|version| Key::Checked(UploadKey::new(&upload.name, version)))
+        {
             Some(checked) if upload.length <= self.limits.whole.min(MOST_CHECKED) => {
                 self.copy_of(upload, &checked).whole(&self.client).await
             }
@@ -154,7 +171,12 @@ impl Blobs for S3Blobs {
                         "S3 says that the copy's SHA-256 is {copied}; find out who else writes \
                          there"
                     );
-                    return Err(StoreError::new(ErrorKind::Corrupt, "keep", self.place(sha256), why));
+                    return Err(StoreError::new(
+                        ErrorKind::Corrupt,
+                        "keep",
+                        self.place(sha256),
+                        why,
+                    ));
                 }
                 Created::Done(_) => return Ok(Kept::Whole),
                 Created::Taken => (None, "S3 says that it exists, and then that it doesn't"),
@@ -176,12 +198,14 @@ impl Blobs for S3Blobs {
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
     async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>> {
-        let request = self.client.head_object().bucket(&self.repository).key(Key::Blob(*sha256).path());
+        let request =
+            self.client.head_object().bucket(&self.repository).key(Key::Blob(*sha256).path());
         match request.checksum_mode(ChecksumMode::Enabled).send().await {
             Ok(head) => {
                 let length = head.content_length().and_then(|length| u64::try_from(length).ok());
                 let why = "the answer has no Content-Length";
-                let no_length = || StoreError::new(ErrorKind::Corrupt, "look at", self.place(sha256), why);
+                let no_length =
+                    || StoreError::new(ErrorKind::Corrupt, "look at", self.place(sha256), why);
                 let sha256 = whole_sha256(head.checksum_sha256(), head.checksum_type());
                 Ok(Some(Blob { length: length.ok_or_else(no_length)?, sha256 }))
             }
@@ -212,7 +236,15 @@ mod tests {
 
     fn upload() -> Upload {
         let version = Some(VersionId("v1".into()));
-        Upload { name: "a b".into(), version, length: 5, custom: None, sha256: None, uploaded: None, unusable: None }
+        Upload {
+            name: "a b".into(),
+            version,
+            length: 5,
+            custom: None,
+            sha256: None,
+            uploaded: None,
+            unusable: None,
+        }
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html#API_CopyObject_ResponseSyntax>
@@ -234,29 +266,50 @@ mod tests {
             let canned = Canned::default().answer(200, &[], copied(&checksum, kind));
             assert_eq!(blobs(&canned).copy_in(&upload()).await.unwrap(), expected);
             let request = &canned.requests()[0];
-            assert_eq!(request.header("x-amz-copy-source"), Some("uploads/targets/a%20b?versionId=v1"));
+            assert_eq!(
+                request.header("x-amz-copy-source"),
+                Some("uploads/targets/a%20b?versionId=v1")
+            );
             assert_eq!(request.header("x-amz-checksum-algorithm"), Some("SHA256"));
             assert_eq!(request.header("x-amz-metadata-directive"), Some("REPLACE"));
             assert_eq!(request.header("x-amz-tagging-directive"), Some("REPLACE"));
-            assert!(request.uri.contains(&format!("/incoming/{}/v1", Sha256::of(b"a b"))), "{}", request.uri);
+            assert!(
+                request.uri.contains(&format!("/incoming/{}/v1", Sha256::of(b"a b"))),
+                "{}",
+                request.uri
+            );
         }
     }
 
     #[tokio::test]
     async fn a_check_is_a_copy_of_its_own() {
         let digest = Sha256::of(b"bytes");
-        let both = [digest, Sha256::of(b"other")].map(|digest| copied(&to_header(&digest), "FULL_OBJECT"));
-        let canned = Canned::default().answer(200, &[], both[0].clone()).answer(200, &[], both[1].clone());
+        let both =
+            [digest, Sha256::of(b"other")].map(|digest| copied(&to_header(&digest), "FULL_OBJECT"));
+        let canned =
+            Canned::default().answer(200, &[], both[0].clone()).answer(200, &[], both[1].clone());
         let blobs = blobs(&canned);
         assert_eq!(blobs.check(&upload()).await.unwrap(), Some(digest));
-        assert_eq!(blobs.check(&upload()).await.unwrap(), Some(Sha256::of(b"other")), "the first answer is not reused");
+        assert_eq!(
+            blobs.check(&upload()).await.unwrap(),
+            Some(Sha256::of(b"other")),
+            "the first answer is not reused"
+        );
         for request in canned.requests() {
-            assert_eq!(request.header("x-amz-copy-source"), Some("uploads/targets/a%20b?versionId=v1"));
-            assert!(request.uri.contains(&format!("/checked/{}/v1", Sha256::of(b"a b"))), "{}", request.uri);
+            assert_eq!(
+                request.header("x-amz-copy-source"),
+                Some("uploads/targets/a%20b?versionId=v1")
+            );
+            assert!(
+                request.uri.contains(&format!("/checked/{}/v1", Sha256::of(b"a b"))),
+                "{}",
+                request.uri
+            );
         }
         // A copy in parts has no digest of the whole, and a copy that would take too long is not
         // begun.
-        let canned = Canned::default().answer(200, &[], copied(&(to_header(&digest) + "-2"), "COMPOSITE"));
+        let canned =
+            Canned::default().answer(200, &[], copied(&(to_header(&digest) + "-2"), "COMPOSITE"));
         assert_eq!(self::blobs(&canned).check(&upload()).await.unwrap(), None);
         let canned = Canned::default();
         let large = Upload { length: MOST_CHECKED + 1, ..upload() };
@@ -269,14 +322,21 @@ mod tests {
         let canned = Canned::default();
         assert_eq!(blobs(&canned).copy_in(&upload).await.unwrap(), None);
         let missing = Canned::default().answer(404, &[], "");
-        assert!(blobs(&missing).keep(&upload, Source::Incoming, &Sha256::of(b"bytes")).await.is_err());
+        assert!(
+            blobs(&missing).keep(&upload, Source::Incoming, &Sha256::of(b"bytes")).await.is_err()
+        );
     }
 
     #[tokio::test]
     async fn a_blob_with_other_bytes_is_noticed_and_not_replaced() {
         let (digest, other) = (Sha256::of(b"bytes"), to_header(&Sha256::of(b"other")));
-        let canned = Canned::default().answer(404, &[], "").answer(200, &[], copied(&other, "FULL_OBJECT"));
-        let failure = blobs(&canned).keep(&upload(), Source::Incoming, &digest).await.unwrap_err().to_string();
+        let canned =
+            Canned::default().answer(404, &[], "").answer(200, &[], copied(&other, "FULL_OBJECT"));
+        let failure = blobs(&canned)
+            .keep(&upload(), Source::Incoming, &digest)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(failure.contains(&Sha256::of(b"other").to_string()), "{failure}");
         let checksum: &'static str = other.leak();
         for (headers, why) in [
@@ -289,13 +349,20 @@ mod tests {
             for limits in [CopyLimits::default(), CopyLimits { whole: 0, part: 1 }] {
                 let canned = Canned::default().answer(200, &headers, "");
                 let blobs = S3Blobs { limits, ..blobs(&canned) };
-                let failure = blobs.keep(&upload(), Source::Upload, &digest).await.unwrap_err().to_string();
-                assert!(failure.contains(&why) && failure.contains("docs/operations.md"), "{failure}");
+                let failure =
+                    blobs.keep(&upload(), Source::Upload, &digest).await.unwrap_err().to_string();
+                assert!(
+                    failure.contains(&why) && failure.contains("docs/operations.md"),
+                    "{failure}"
+                );
                 assert_eq!(canned.requests().len(), 1, "the look at it");
             }
         }
         let canned = Canned::default().answer(200, &[("content-length", "5")], "");
-        assert_eq!(blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap(), Kept::Whole);
+        assert_eq!(
+            blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap(),
+            Kept::Whole
+        );
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html#conditional-error-response>
@@ -305,11 +372,19 @@ mod tests {
         let good = || copied(&to_header(&digest), "FULL_OBJECT");
         let (missing, there) = ((404, ""), (200, "5"));
         let look = |canned: Canned, (status, length): (u16, &'static str)| {
-            canned.answer(status, if status == 200 { vec![("content-length", length)] } else { vec![] }.as_slice(), "")
+            canned.answer(
+                status,
+                if status == 200 { vec![("content-length", length)] } else { vec![] }.as_slice(),
+                "",
+            )
         };
         let is_conditional = |canned: &Canned| {
-            let copies: Vec<_> = canned.requests().into_iter().filter(|request| request.method == "PUT").collect();
-            assert!(copies.iter().all(|copy| copy.header("if-none-match") == Some("*")), "{copies:?}");
+            let copies: Vec<_> =
+                canned.requests().into_iter().filter(|request| request.method == "PUT").collect();
+            assert!(
+                copies.iter().all(|copy| copy.header("if-none-match") == Some("*")),
+                "{copies:?}"
+            );
             copies.len()
         };
         for source in [Source::Upload, Source::Incoming] {
@@ -320,13 +395,20 @@ mod tests {
         // Another run has made it in the meantime, or is making it.
         for (status, code) in [(412, "PreconditionFailed"), (409, "ConditionalRequestConflict")] {
             let canned = look(look(Canned::default(), missing).s3_error(status, code), there);
-            assert_eq!(blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap(), Kept::Whole, "{code}");
+            assert_eq!(
+                blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap(),
+                Kept::Whole,
+                "{code}"
+            );
             assert_eq!(is_conditional(&canned), 1, "{code}");
         }
         // The other run gave up.
         let canned = look(Canned::default(), missing).s3_error(409, "ConditionalRequestConflict");
         let canned = look(canned, missing).answer(200, &[], good());
-        assert_eq!(blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap(), Kept::Whole);
+        assert_eq!(
+            blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap(),
+            Kept::Whole
+        );
         assert_eq!(is_conditional(&canned), 2);
         // The blob that another run made has other bytes.
         let canned = look(Canned::default(), missing).s3_error(412, "PreconditionFailed");
@@ -348,9 +430,13 @@ mod tests {
             "<ListMultipartUploadsResult><Upload><Key>blobs/{digest}</Key><UploadId>1</UploadId></Upload></ListMultipartUploadsResult>"
         );
         let parts = "<ListPartsResult><Part><PartNumber>1</PartNumber><Size>5</Size><ETag>\"1\"</ETag></Part></ListPartsResult>";
-        for (status, expected) in [(200, Kept::Whole), (412, Kept::Contended), (409, Kept::Contended)] {
-            let canned =
-                Canned::default().answer(404, &[], "").answer(200, &[], uploads.clone()).answer(200, &[], parts);
+        for (status, expected) in
+            [(200, Kept::Whole), (412, Kept::Contended), (409, Kept::Contended)]
+        {
+            let canned = Canned::default()
+                .answer(404, &[], "")
+                .answer(200, &[], uploads.clone())
+                .answer(200, &[], parts);
             let canned = match status {
                 200 => canned.answer(
                     200,
@@ -360,10 +446,18 @@ mod tests {
                 _ => canned.s3_error(status, "PreconditionFailed"),
             };
             let blobs = S3Blobs { limits: CopyLimits { whole: 4, part: 5 }, ..blobs(&canned) };
-            assert_eq!(blobs.keep(&upload(), Source::Upload, &digest).await.unwrap(), expected, "{status}");
+            assert_eq!(
+                blobs.keep(&upload(), Source::Upload, &digest).await.unwrap(),
+                expected,
+                "{status}"
+            );
             let requests = canned.requests();
             let last = requests.last().unwrap();
-            assert_eq!((last.method.as_str(), last.header("if-none-match")), ("POST", Some("*")), "{status}");
+            assert_eq!(
+                (last.method.as_str(), last.header("if-none-match")),
+                ("POST", Some("*")),
+                "{status}"
+            );
         }
     }
 

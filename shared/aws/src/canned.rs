@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::config::Credentials;
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_types::body::SdkBody;
 
@@ -34,7 +36,12 @@ impl CannedRequest {
 
 impl Canned {
     /// An answer with these headers.
-    pub(crate) fn answer(self, status: u16, headers: &[(&'static str, &'static str)], body: impl Into<String>) -> Self {
+    pub(crate) fn answer(
+        self,
+        status: u16,
+        headers: &[(&'static str, &'static str)],
+        body: impl Into<String>,
+    ) -> Self {
         let body: String = body.into();
         let mut answer = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
         for (name, value) in headers {
@@ -46,7 +53,11 @@ impl Canned {
 
     /// An error in S3's format.
     pub(crate) fn s3_error(self, status: u16, code: &str) -> Self {
-        self.answer(status, &[], format!("<Error><Code>{code}</Code><Message>why</Message></Error>"))
+        self.answer(
+            status,
+            &[],
+            format!("<Error><Code>{code}</Code><Message>why</Message></Error>"),
+        )
     }
 
     /// A configuration for the client of any service, which then gets these answers.
@@ -55,9 +66,9 @@ impl Canned {
         aws_config::SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("eu-central-1"))
-            .credentials_provider(aws_sdk_s3::config::SharedCredentialsProvider::new(Credentials::new(
-                "id", "secret", None, None, "test",
-            )))
+            .credentials_provider(aws_sdk_s3::config::SharedCredentialsProvider::new(
+                Credentials::new("id", "secret", None, None, "test"),
+            ))
             .http_client(http_client_fn(move |_, _| connector.clone()))
             .build()
     }
@@ -76,7 +87,11 @@ impl Canned {
 
 impl HttpConnector for Canned {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let headers = request.headers().iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let headers = request
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         self.requests.lock().unwrap().push(CannedRequest {
             method: request.method().to_owned(),
             uri: request.uri().to_owned(),

@@ -38,8 +38,14 @@ mod tests {
         assert_eq!(whole_sha256(Some(&text), None), Some(digest));
         assert_eq!(whole_sha256(Some(&text), Some(&ChecksumType::Composite)), None);
         assert_eq!(whole_sha256(Some(&text), Some(&ChecksumType::from("NEW"))), None);
-        for other in [format!("{text}-2"), format!("{text}-1"), "YWJj".into(), String::new(), "?".into()] {
-            assert_eq!(whole_sha256(Some(&other), Some(&ChecksumType::FullObject)), None, "{other}");
+        for other in
+            [format!("{text}-2"), format!("{text}-1"), "YWJj".into(), String::new(), "?".into()]
+        {
+            assert_eq!(
+                whole_sha256(Some(&other), Some(&ChecksumType::FullObject)),
+                None,
+                "{other}"
+            );
             assert_eq!(whole_sha256(Some(&other), None), None, "{other}");
         }
         assert_eq!(whole_sha256(None, Some(&ChecksumType::FullObject)), None);

@@ -50,12 +50,14 @@ async fn digest(path: PathBuf) -> io::Result<Sha256> {
 impl Chunks for S3Chunks {
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
     async fn length(&self, sha256: &Sha256) -> Result<Option<u64>> {
-        let request = self.client.head_object().bucket(&self.repository).key(Key::Chunks(*sha256).path());
+        let request =
+            self.client.head_object().bucket(&self.repository).key(Key::Chunks(*sha256).path());
         match request.send().await {
             Ok(head) => {
                 let length = head.content_length().and_then(|length| u64::try_from(length).ok());
                 let why = "the answer has no Content-Length";
-                let no_length = || StoreError::new(ErrorKind::Corrupt, "look at", self.place(sha256), why);
+                let no_length =
+                    || StoreError::new(ErrorKind::Corrupt, "look at", self.place(sha256), why);
                 length.ok_or_else(no_length).map(Some)
             }
             Err(error) if status(&error) == Some(404) => Ok(None),
@@ -73,16 +75,23 @@ impl Chunks for S3Chunks {
     /// Creates them in one request, which may have up to 5 GB
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>).
     async fn create(&self, sha256: &Sha256, path: &Path) -> Result<Written> {
-        let unread = |error| StoreError::from_source(ErrorKind::Retry, "read", path.display(), error);
+        let unread =
+            |error| StoreError::from_source(ErrorKind::Retry, "read", path.display(), error);
         // S3 verifies this before it stores the object, so chunks that were cut or changed on the
         // way are never stored.
         let checksum = to_header(&digest(path.to_owned()).await.map_err(unread)?);
         let mut pauses = CONFLICT_PAUSES.into_iter();
         loop {
-            let body = ByteStream::from_path(path).await.map_err(|error| unread(io::Error::other(error)))?;
-            let request = self.client.put_object().bucket(&self.repository).key(Key::Chunks(*sha256).path());
+            let body = ByteStream::from_path(path)
+                .await
+                .map_err(|error| unread(io::Error::other(error)))?;
+            let request =
+                self.client.put_object().bucket(&self.repository).key(Key::Chunks(*sha256).path());
             let request = request.if_none_match("*").checksum_sha256(&checksum).body(body);
-            let sent = request.content_type("application/octet-stream").customize().config_override(copy_patience());
+            let sent = request
+                .content_type("application/octet-stream")
+                .customize()
+                .config_override(copy_patience());
             let Err(error) = sent.send().await else { return Ok(Written::Done) };
             match (status(&error), pauses.next()) {
                 (Some(412), _) => return Ok(Written::Lost),
@@ -120,14 +129,26 @@ mod tests {
         ] {
             assert_eq!(chunks(&canned).create(&blob, file.path()).await.unwrap(), written);
             for request in canned.requests() {
-                assert_eq!((request.method.as_str(), request.header("if-none-match")), ("PUT", Some("*")));
+                assert_eq!(
+                    (request.method.as_str(), request.header("if-none-match")),
+                    ("PUT", Some("*"))
+                );
                 assert!(request.uri.contains(&format!("/chunks/{blob}")), "{}", request.uri);
-                assert_eq!(request.header("x-amz-checksum-sha256"), Some(&*to_header(&Sha256::of(b"list and chunks"))));
-                assert_eq!(request.header("content-length"), Some("15"), "no trailer: the checksum is known");
+                assert_eq!(
+                    request.header("x-amz-checksum-sha256"),
+                    Some(&*to_header(&Sha256::of(b"list and chunks")))
+                );
+                assert_eq!(
+                    request.header("content-length"),
+                    Some("15"),
+                    "no trailer: the checksum is known"
+                );
             }
         }
-        for canned in [Canned::default().s3_error(403, "AccessDenied"), Canned::default().s3_error(404, "NoSuchBucket")]
-        {
+        for canned in [
+            Canned::default().s3_error(403, "AccessDenied"),
+            Canned::default().s3_error(404, "NoSuchBucket"),
+        ] {
             assert!(chunks(&canned).create(&blob, file.path()).await.is_err());
         }
         assert!(chunks(&Canned::default()).create(&blob, Path::new("/nonexistent")).await.is_err());

@@ -24,7 +24,8 @@ pub struct Patience {
 impl Patience {
     /// For requests while a device waits: at most nine seconds, so that the function serve answers
     /// before Lambda stops it after ten.
-    pub const DEVICE: Self = Self { attempt: Duration::from_secs(2), operation: Duration::from_secs(9) };
+    pub const DEVICE: Self =
+        Self { attempt: Duration::from_secs(2), operation: Duration::from_secs(9) };
 
     fn timeouts(self) -> TimeoutConfig {
         TimeoutConfig::builder()
@@ -67,8 +68,12 @@ const SIGNING_PAUSE: Duration = Duration::from_millis(100);
 
 /// A client of KMS that copes with throttling.
 pub(crate) fn kms(config: &SdkConfig) -> aws_sdk_kms::Client {
-    let retries = RetryConfig::standard().with_max_attempts(SIGNING_ATTEMPTS).with_initial_backoff(SIGNING_PAUSE);
-    aws_sdk_kms::Client::from_conf(aws_sdk_kms::config::Builder::from(config).retry_config(retries).build())
+    let retries = RetryConfig::standard()
+        .with_max_attempts(SIGNING_ATTEMPTS)
+        .with_initial_backoff(SIGNING_PAUSE);
+    aws_sdk_kms::Client::from_conf(
+        aws_sdk_kms::config::Builder::from(config).retry_config(retries).build(),
+    )
 }
 
 /// The limit of one attempt of a server-side copy: up to 5 GB are one request, which S3 answers
@@ -138,7 +143,13 @@ impl Clients {
             loader = loader.endpoint_url(endpoint);
         }
         if let Some(AccessKey { id, secret, session_token }) = access.key {
-            loader = loader.credentials_provider(Credentials::new(id, secret, session_token, None, "given"));
+            loader = loader.credentials_provider(Credentials::new(
+                id,
+                secret,
+                session_token,
+                None,
+                "given",
+            ));
         }
         let config = loader.load().await;
         // An empty variable counts as unset.
@@ -155,7 +166,10 @@ impl Clients {
     ///
     /// # Errors
     /// [`NoRegion`] if `AWS_REGION` is not set.
-    pub fn of_function(variable: impl Fn(&str) -> Option<String>, patience: Patience) -> Result<Self, NoRegion> {
+    pub fn of_function(
+        variable: impl Fn(&str) -> Option<String>,
+        patience: Patience,
+    ) -> Result<Self, NoRegion> {
         let credentials = aws_config::environment::EnvironmentVariableCredentialsProvider::new();
         let mut config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -168,7 +182,9 @@ impl Clients {
     }
 
     fn of(config: SdkConfig) -> Self {
-        let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(config.endpoint_url().is_some()).build();
+        let s3 = aws_sdk_s3::config::Builder::from(&config)
+            .force_path_style(config.endpoint_url().is_some())
+            .build();
         Self { s3: aws_sdk_s3::Client::from_conf(s3), config }
     }
 
@@ -217,8 +233,10 @@ impl Clients {
 /// (<https://docs.aws.amazon.com/sdk-for-rust/latest/dg/timeouts.html>), so that protection is off.
 /// These timeouts still limit the request.
 pub(crate) fn copy_patience() -> aws_sdk_s3::config::Builder {
-    let timeouts =
-        TimeoutConfig::builder().operation_attempt_timeout(COPY_ATTEMPT).operation_timeout(2 * COPY_ATTEMPT).build();
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(COPY_ATTEMPT)
+        .operation_timeout(2 * COPY_ATTEMPT)
+        .build();
     aws_sdk_s3::Config::builder()
         .timeout_config(timeouts)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -238,7 +256,9 @@ mod tests {
         let key = AccessKey { id: "id".into(), secret: "hidden".into(), session_token: None };
         assert!(!format!("{key:?}").contains("hidden"));
         let region = Some("eu-central-1".into());
-        Clients::new(Access { region, endpoint, key: Some(key), patience: Patience::DEVICE }).await.unwrap()
+        Clients::new(Access { region, endpoint, key: Some(key), patience: Patience::DEVICE })
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
@@ -248,7 +268,10 @@ mod tests {
             links.link(&Key::Blob(Sha256::of(b"a"))).await.unwrap()
         };
         let aws = link(None).await;
-        assert!(aws.starts_with("https://bucket.s3.dualstack.eu-central-1.amazonaws.com/blobs/"), "{aws}");
+        assert!(
+            aws.starts_with("https://bucket.s3.dualstack.eu-central-1.amazonaws.com/blobs/"),
+            "{aws}"
+        );
         let other = link(Some("http://127.0.0.1:1".into())).await;
         assert!(other.starts_with("http://127.0.0.1:1/bucket/blobs/"), "{other}");
     }
@@ -276,19 +299,30 @@ mod tests {
                     let (slow, result, body) = match method {
                         "HEAD" => (false, "", String::new()),
                         "GET" if path.contains("uploads") => {
-                            let upload = format!("<Upload><Key>{key}</Key><UploadId>1</UploadId></Upload>");
+                            let upload =
+                                format!("<Upload><Key>{key}</Key><UploadId>1</UploadId></Upload>");
                             (false, "ListMultipartUploadsResult", upload)
                         }
-                        "GET" if path.contains("uploadId") => (false, "ListPartsResult", String::new()),
+                        "GET" if path.contains("uploadId") => {
+                            (false, "ListPartsResult", String::new())
+                        }
                         "POST" => (true, "CompleteMultipartUploadResult", "<ETag>e</ETag>".into()),
-                        "PUT" if path.contains("partNumber") => (true, "CopyPartResult", "<ETag>e</ETag>".into()),
+                        "PUT" if path.contains("partNumber") => {
+                            (true, "CopyPartResult", "<ETag>e</ETag>".into())
+                        }
                         "PUT" => (true, "CopyObjectResult", "<ETag>e</ETag>".into()),
                         _ => (true, "", String::new()),
                     };
                     let status = if method == "HEAD" { "404 Not Found" } else { "200 OK" };
-                    let body = if result.is_empty() { "bytes".into() } else { format!("<{result}>{body}</{result}>") };
+                    let body = if result.is_empty() {
+                        "bytes".into()
+                    } else {
+                        format!("<{result}>{body}</{result}>")
+                    };
                     let length = if method == "HEAD" { 0 } else { body.len() };
-                    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+                    let head = format!(
+                        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                    );
                     stream.write_all(head.as_bytes()).unwrap();
                     if slow {
                         std::thread::sleep(Duration::from_secs(2));
@@ -304,14 +338,31 @@ mod tests {
     #[tokio::test]
     async fn a_long_copy_is_no_stalled_stream() {
         let s3 = clients(Some(slow_s3())).await.s3;
-        let impatient = StalledStreamProtectionConfig::enabled().grace_period(Duration::from_millis(100)).build();
-        let s3 = aws_sdk_s3::Client::from_conf(s3.config().to_builder().stalled_stream_protection(impatient).build());
+        let impatient = StalledStreamProtectionConfig::enabled()
+            .grace_period(Duration::from_millis(100))
+            .build();
+        let s3 = aws_sdk_s3::Client::from_conf(
+            s3.config().to_builder().stalled_stream_protection(impatient).build(),
+        );
         let version = Some(VersionId("v1".into()));
-        let upload =
-            Upload { name: "a".into(), version, length: 5, custom: None, sha256: None, uploaded: None, unusable: None };
+        let upload = Upload {
+            name: "a".into(),
+            version,
+            length: 5,
+            custom: None,
+            sha256: None,
+            uploaded: None,
+            unusable: None,
+        };
         let blobs = |whole| {
             let limits = CopyLimits { whole, part: 5 };
-            S3Blobs::new(s3.clone(), "uploads".into(), "targets/".into(), "repository".into(), limits)
+            S3Blobs::new(
+                s3.clone(),
+                "uploads".into(),
+                "targets/".into(),
+                "repository".into(),
+                limits,
+            )
         };
         // In one request, and in parts.
         let digest = Sha256::of(b"bytes");

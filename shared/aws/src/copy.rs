@@ -103,21 +103,32 @@ impl Copy {
             Some(upload) => upload,
             None => self.begin(client).await?,
         };
-        let Some(there) = self.parts_there(client, &upload).await? else { return Ok(Kept::Contended) };
+        let Some(there) = self.parts_there(client, &upload).await? else {
+            return Ok(Kept::Contended);
+        };
         let (mut whole, mut missing) = (Vec::new(), Vec::new());
         for (number, range) in (1..).zip(split(length, part)) {
             match there.get(&number) {
                 // A part of the same size at the same place, from this upload or from another with
                 // the same bytes.
-                Some((size, tag)) if *size == range.end - range.start => whole.push(completed(number, tag.clone())),
+                Some((size, tag)) if *size == range.end - range.start => {
+                    whole.push(completed(number, tag.clone()))
+                }
                 _ => missing.push((number, range)),
             }
         }
         let finishes = missing.len() <= AT_ONCE;
-        let copies =
-            missing.into_iter().take(AT_ONCE).map(|(number, range)| self.copy_part(client, &upload, number, range));
+        let copies = missing
+            .into_iter()
+            .take(AT_ONCE)
+            .map(|(number, range)| self.copy_part(client, &upload, number, range));
         let copies: Vec<_> = copies.collect();
-        whole.extend(stream::iter(copies).buffer_unordered(AT_ONCE).try_collect::<Vec<CompletedPart>>().await?);
+        whole.extend(
+            stream::iter(copies)
+                .buffer_unordered(AT_ONCE)
+                .try_collect::<Vec<CompletedPart>>()
+                .await?,
+        );
         if !finishes {
             return Ok(Kept::Partly);
         }
@@ -132,19 +143,32 @@ impl Copy {
         let request = client.list_multipart_uploads().bucket(&self.bucket).prefix(&self.key);
         let answer = request.send().await.map_err(|error| failed("copy", self.place(), error))?;
         let uploads = answer.uploads.unwrap_or_default().into_iter();
-        Ok(uploads.filter(|upload| upload.key() == Some(&self.key)).find_map(|upload| upload.upload_id))
+        Ok(uploads
+            .filter(|upload| upload.key() == Some(&self.key))
+            .find_map(|upload| upload.upload_id))
     }
 
     async fn begin(&self, client: &Client) -> Result<String> {
-        let create = client.create_multipart_upload().bucket(&self.bucket).key(&self.key).content_type(CONTENT_TYPE);
-        let upload = create.send().await.map_err(|error| failed("copy", self.place(), error))?.upload_id;
-        upload.ok_or_else(|| StoreError::new(ErrorKind::Corrupt, "copy", self.place(), "the answer has no UploadId"))
+        let create = client
+            .create_multipart_upload()
+            .bucket(&self.bucket)
+            .key(&self.key)
+            .content_type(CONTENT_TYPE);
+        let upload =
+            create.send().await.map_err(|error| failed("copy", self.place(), error))?.upload_id;
+        upload.ok_or_else(|| {
+            StoreError::new(ErrorKind::Corrupt, "copy", self.place(), "the answer has no UploadId")
+        })
     }
 
     /// The size and the `ETag` of each finished part, by number; `None` if another process has just
     /// completed the copy. S3 lists a thousand at a time
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>).
-    async fn parts_there(&self, client: &Client, upload: &str) -> Result<Option<BTreeMap<i32, (u64, String)>>> {
+    async fn parts_there(
+        &self,
+        client: &Client,
+        upload: &str,
+    ) -> Result<Option<BTreeMap<i32, (u64, String)>>> {
         let (mut parts, mut after) = (BTreeMap::new(), None);
         loop {
             let request = client.list_parts().bucket(&self.bucket).key(&self.key).upload_id(upload);
@@ -154,13 +178,9 @@ impl Copy {
                 Err(error) => return Err(failed("copy", self.place(), error)),
             };
             after = answer.next_part_number_marker.filter(|_| answer.is_truncated == Some(true));
-            parts.extend(
-                answer
-                    .parts
-                    .unwrap_or_default()
-                    .into_iter()
-                    .filter_map(|part| Some((part.part_number?, (u64::try_from(part.size?).ok()?, part.e_tag?)))),
-            );
+            parts.extend(answer.parts.unwrap_or_default().into_iter().filter_map(|part| {
+                Some((part.part_number?, (u64::try_from(part.size?).ok()?, part.e_tag?)))
+            }));
             if after.is_none() {
                 return Ok(Some(parts));
             }
@@ -168,14 +188,27 @@ impl Copy {
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>
-    async fn complete(&self, client: &Client, upload: &str, parts: Vec<CompletedPart>) -> Result<Kept> {
-        let request = client.complete_multipart_upload().bucket(&self.bucket).key(&self.key).upload_id(upload);
+    async fn complete(
+        &self,
+        client: &Client,
+        upload: &str,
+        parts: Vec<CompletedPart>,
+    ) -> Result<Kept> {
+        let request = client
+            .complete_multipart_upload()
+            .bucket(&self.bucket)
+            .key(&self.key)
+            .upload_id(upload);
         let request = request.if_none_match("*");
-        let request = request.multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
+        let request = request
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
         match request.customize().config_override(copy_patience()).send().await {
             Ok(_) => Ok(Kept::Whole),
             // Another process was first, or is about to be: the next call finds the blob.
-            Err(error) if code(&error) == Some("NoSuchUpload") || matches!(status(&error), Some(409 | 412)) => {
+            Err(error)
+                if code(&error) == Some("NoSuchUpload")
+                    || matches!(status(&error), Some(409 | 412)) =>
+            {
                 Ok(Kept::Contended)
             }
             Err(error) => Err(failed("copy", self.place(), error)),
@@ -183,7 +216,13 @@ impl Copy {
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html>
-    async fn copy_part(&self, client: &Client, upload: &str, number: i32, range: Range<u64>) -> Result<CompletedPart> {
+    async fn copy_part(
+        &self,
+        client: &Client,
+        upload: &str,
+        number: i32,
+        range: Range<u64>,
+    ) -> Result<CompletedPart> {
         let answer = client
             .upload_part_copy()
             .copy_source(&self.source)
@@ -198,7 +237,9 @@ impl Copy {
             .await
             .map_err(|error| failed("copy", self.place(), error))?;
         let tag = answer.copy_part_result.and_then(|result| result.e_tag);
-        let no_tag = || StoreError::new(ErrorKind::Corrupt, "copy", self.place(), "a part's answer has no ETag");
+        let no_tag = || {
+            StoreError::new(ErrorKind::Corrupt, "copy", self.place(), "a part's answer has no ETag")
+        };
         let tag = tag.ok_or_else(no_tag)?;
         Ok(completed(number, tag))
     }
@@ -231,7 +272,11 @@ mod tests {
         assert_eq!(split(8, 4).collect::<Vec<_>>(), [0..4, 4..8]);
         assert_eq!(split(0, 4).count(), 0);
         let largest = 50 << 40;
-        assert_eq!(split(largest, 512 << 20).count(), 10_000, "the largest object in as many parts as there may be");
+        assert_eq!(
+            split(largest, 512 << 20).count(),
+            10_000,
+            "the largest object in as many parts as there may be"
+        );
     }
 
     proptest! {

@@ -46,7 +46,10 @@ impl Clients {
     /// both.
     #[must_use]
     pub fn device_signer(&self) -> Option<DeviceSigner> {
-        Some(DeviceSigner { credentials: self.config.credentials_provider()?, region: self.config.region()?.clone() })
+        Some(DeviceSigner {
+            credentials: self.config.credentials_provider()?,
+            region: self.config.region()?.clone(),
+        })
     }
 }
 
@@ -56,9 +59,17 @@ impl DeviceSigner {
     ///
     /// # Errors
     /// If no credentials are available, or the URL can't be signed.
-    pub async fn sign(&self, url: &str, now: SystemTime) -> Result<Vec<(String, String)>, NotSigned> {
+    pub async fn sign(
+        &self,
+        url: &str,
+        now: SystemTime,
+    ) -> Result<Vec<(String, String)>, NotSigned> {
         let not_signed = |error: BoxedError| NotSigned(Arc::new(RequestError::unanswered(error)));
-        let credentials = self.credentials.provide_credentials().await.map_err(|error| not_signed(error.into()))?;
+        let credentials = self
+            .credentials
+            .provide_credentials()
+            .await
+            .map_err(|error| not_signed(error.into()))?;
         let identity = credentials.into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
@@ -68,11 +79,17 @@ impl DeviceSigner {
             .settings(SigningSettings::default())
             .build()
             .map_err(|error| not_signed(error.into()))?;
-        let request = SignableRequest::new("GET", url, std::iter::empty(), SignableBody::Bytes(&[]));
+        let request =
+            SignableRequest::new("GET", url, std::iter::empty(), SignableBody::Bytes(&[]));
         let request = request.map_err(|error| not_signed(error.into()))?;
-        let (signed, _) = sign(request, &parameters.into()).map_err(|error| not_signed(error.into()))?.into_parts();
+        let (signed, _) = sign(request, &parameters.into())
+            .map_err(|error| not_signed(error.into()))?
+            .into_parts();
         let (headers, _) = signed.into_parts();
-        Ok(headers.into_iter().map(|header| (header.name().to_owned(), header.value().to_owned())).collect())
+        Ok(headers
+            .into_iter()
+            .map(|header| (header.name().to_owned(), header.value().to_owned()))
+            .collect())
     }
 }
 
@@ -83,14 +100,30 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_is_signed_for_api_gateway_and_not_with_the_secret_itself() {
-        let key = AccessKey { id: "AKID".into(), secret: "hidden".into(), session_token: Some("session".into()) };
-        let access = Access { region: Some("eu-central-1".into()), key: Some(key), ..Access::default() };
+        let key = AccessKey {
+            id: "AKID".into(),
+            secret: "hidden".into(),
+            session_token: Some("session".into()),
+        };
+        let access =
+            Access { region: Some("eu-central-1".into()), key: Some(key), ..Access::default() };
         let signer = Clients::new(access).await.unwrap().device_signer().unwrap();
-        let headers = signer.sign("https://api/metadata/timestamp.json", SystemTime::UNIX_EPOCH).await.unwrap();
-        let header = |name: &str| headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
+        let headers = signer
+            .sign("https://api/metadata/timestamp.json", SystemTime::UNIX_EPOCH)
+            .await
+            .unwrap();
+        let header = |name: &str| {
+            headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+        };
         let authorization = header("authorization").unwrap();
-        assert!(authorization.contains("AKID/19700101/eu-central-1/execute-api/aws4_request"), "{authorization}");
-        assert_eq!((header("x-amz-date"), header("x-amz-security-token")), (Some("19700101T000000Z"), Some("session")));
+        assert!(
+            authorization.contains("AKID/19700101/eu-central-1/execute-api/aws4_request"),
+            "{authorization}"
+        );
+        assert_eq!(
+            (header("x-amz-date"), header("x-amz-security-token")),
+            (Some("19700101T000000Z"), Some("session"))
+        );
         assert!(!format!("{headers:?}").contains("hidden"));
         assert!(signer.sign("no url", SystemTime::UNIX_EPOCH).await.is_err());
     }

@@ -19,7 +19,8 @@ const MOST_BYTES: usize = 256_000;
 /// reason is not sent again, since the answer would be the same
 /// (<https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html>,
 /// "Non-retryable errors").
-const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1600)];
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1600)];
 
 /// [`Events`] on EventBridge.
 #[derive(Debug, Clone)]
@@ -61,7 +62,10 @@ impl EventBridgeEvents {
     /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>: "the
     /// response includes an entry for each event in the request", in the same order, with an error
     /// code if it failed.
-    async fn put(&self, entries: Vec<EventEntry>) -> Result<std::result::Result<(), (Vec<EventEntry>, RequestError)>> {
+    async fn put(
+        &self,
+        entries: Vec<EventEntry>,
+    ) -> Result<std::result::Result<(), (Vec<EventEntry>, RequestError)>> {
         let request = self.client.put_events();
         let request = entries.iter().fold(request, |request, entry| {
             request.entries(
@@ -77,7 +81,10 @@ impl EventBridgeEvents {
         if answer.failed_entry_count() == 0 {
             return Ok(Ok(()));
         }
-        let mut why = RequestError::told(ErrorKind::Retry, "EventBridge refused entries without a reason".into());
+        let mut why = RequestError::told(
+            ErrorKind::Retry,
+            "EventBridge refused entries without a reason".into(),
+        );
         let results = answer.entries.unwrap_or_default();
         let failed = entries.into_iter().enumerate().filter_map(|(index, entry)| {
             let result = results.get(index);
@@ -97,8 +104,10 @@ impl EventBridgeEvents {
 #[async_trait]
 impl Events for EventBridgeEvents {
     async fn send(&self, events: &[Event]) -> Result<()> {
-        let entries = events.iter().map(EventEntry::new).collect::<std::result::Result<Vec<_>, _>>();
-        let unwritten = |error| StoreError::from_source(ErrorKind::Invalid, "send to", &self.bus, error);
+        let entries =
+            events.iter().map(EventEntry::new).collect::<std::result::Result<Vec<_>, _>>();
+        let unwritten =
+            |error| StoreError::from_source(ErrorKind::Invalid, "send to", &self.bus, error);
         let entries = entries.map_err(unwritten)?;
         for request in split(entries) {
             let (mut pauses, mut sent) = (PAUSES.into_iter(), self.put(request).await?);
@@ -145,7 +154,8 @@ mod tests {
 
     #[test]
     fn requests_stay_within_both_limits() {
-        let sizes = |entries: Vec<EventEntry>| split(entries).iter().map(Vec::len).collect::<Vec<_>>();
+        let sizes =
+            |entries: Vec<EventEntry>| split(entries).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(sizes(vec![entry(10); 25]), [10, 10, 5]);
         assert_eq!(sizes(vec![entry(MOST_BYTES / 2); 3]), [2, 1]);
         assert_eq!(sizes(vec![entry(10), entry(MOST_BYTES), entry(10)]), [1, 1, 1]);
@@ -164,10 +174,13 @@ mod tests {
     /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html#API_PutEvents_ResponseSyntax>
     #[tokio::test]
     async fn only_what_failed_is_sent_again() {
-        let events: Vec<_> =
-            (0..3).map(|generation| Event::GenerationRefused { generation, reason: String::new() }).collect();
+        let events: Vec<_> = (0..3)
+            .map(|generation| Event::GenerationRefused { generation, reason: String::new() })
+            .collect();
         let bad = r#"{"ErrorCode":"ThrottlingException","ErrorMessage":"slow down"}"#;
-        let partial = format!(r#"{{"FailedEntryCount":1,"Entries":[{{"EventId":"1"}},{bad},{{"EventId":"3"}}]}}"#);
+        let partial = format!(
+            r#"{{"FailedEntryCount":1,"Entries":[{{"EventId":"1"}},{bad},{{"EventId":"3"}}]}}"#
+        );
         let done = r#"{"FailedEntryCount":0,"Entries":[{"EventId":"2"}]}"#;
         let canned = Canned::default().answer(200, &[], partial).answer(200, &[], done);
         let send = async |canned: &Canned| {
@@ -182,7 +195,8 @@ mod tests {
         assert!(entry["Detail"].as_str().unwrap().contains(r#""generation":1"#), "{entry}");
 
         let refused = format!(r#"{{"FailedEntryCount":3,"Entries":[{bad},{bad},{bad}]}}"#);
-        let canned = (0..4).fold(Canned::default(), |canned, _| canned.answer(200, &[], refused.clone()));
+        let canned =
+            (0..4).fold(Canned::default(), |canned, _| canned.answer(200, &[], refused.clone()));
         let failure = send(&canned).await.unwrap_err();
         assert_eq!(failure.to_string(), "send to bus: ThrottlingException: slow down");
         assert_eq!(failure.kind, ErrorKind::Retry);

@@ -31,7 +31,8 @@ impl RequestError {
     /// The error that a service answered, with its code, message and HTTP status.
     pub fn answered(code: Option<&str>, message: Option<&str>, status: Option<u16>) -> Self {
         let told = code.unwrap_or("no error code");
-        let message = message.map(|message| message.replace('\n', " ")).filter(|message| !message.is_empty());
+        let message =
+            message.map(|message| message.replace('\n', " ")).filter(|message| !message.is_empty());
         let message = message.map(|message| format!(": {message}")).unwrap_or_default();
         let status_told = status.map(|status| format!(" (HTTP {status})")).unwrap_or_default();
         Self {
@@ -51,7 +52,13 @@ impl RequestError {
     /// A request that no service answered, or whose answer broke off.
     pub fn unanswered(cause: impl Into<BoxedError>) -> Self {
         let cause = cause.into();
-        Self { kind: kind_of_cause(&*cause), code: None, status: None, why: chain(&*cause), cause: Some(cause) }
+        Self {
+            kind: kind_of_cause(&*cause),
+            code: None,
+            status: None,
+            why: chain(&*cause),
+            cause: Some(cause),
+        }
     }
 
     /// Whether a service knows the caller, and denied access.
@@ -79,7 +86,9 @@ where
         match error.as_service_error() {
             Some(answer) => Self::answered(answer.code(), answer.message(), status(&error)),
             // The request's parameters are wrong, unless it could not be signed.
-            None if matches!(error, SdkError::ConstructionFailure(_)) && sign_in(&error).is_none() => {
+            None if matches!(error, SdkError::ConstructionFailure(_))
+                && sign_in(&error).is_none() =>
+            {
                 Self { kind: ErrorKind::Invalid, ..Self::unanswered(error) }
             }
             None => Self::unanswered(error),
@@ -101,7 +110,11 @@ impl Error for RequestError {
 }
 
 /// `error` as a [`StoreError`].
-pub(crate) fn failed<E>(action: &'static str, place: impl ToString, error: SdkError<E, HttpResponse>) -> StoreError
+pub(crate) fn failed<E>(
+    action: &'static str,
+    place: impl ToString,
+    error: SdkError<E, HttpResponse>,
+) -> StoreError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
@@ -182,7 +195,8 @@ const MISSING: [&str; 10] = [
 
 /// The error codes of [`ErrorKind::Retry`], from the same tables, besides those that the SDK itself
 /// retries.
-const RETRY: [&str; 4] = ["InternalFailure", "KMS.ThrottlingException", "KmsThrottled", "OverLimit"];
+const RETRY: [&str; 4] =
+    ["InternalFailure", "KMS.ThrottlingException", "KmsThrottled", "OverLimit"];
 
 /// The kind of a service's error. The code says more than the status, which is mostly 400 in KMS
 /// and SQS.
@@ -352,7 +366,8 @@ mod tests {
             // https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
             ("ParameterNotFound", 400, Missing),
         ] {
-            let error = RequestError::answered(Some(code), Some("why"), Some(status)).of("ask", "it");
+            let error =
+                RequestError::answered(Some(code), Some("why"), Some(status)).of("ask", "it");
             assert_eq!(error.kind, kind, "{code} {status}");
             assert_eq!(error.code.as_deref(), Some(code));
             assert_eq!(error.to_string(), format!("ask it: {code} (HTTP {status}): why"));
@@ -383,10 +398,14 @@ mod tests {
         assert_eq!((cause.status, cause.code.as_deref()), (Some(403), Some("AccessDenied")));
         // S3 answers 200, and then an error if the copy fails on the way.
         let body = "<Error><Code>InternalError</Code><Message>why</Message></Error>";
-        for (code, kind) in [("InternalError", ErrorKind::Retry), ("AccessDenied", ErrorKind::Denied)] {
-            let canned = (0..3)
-                .fold(Canned::default(), |canned, _| canned.answer(200, &[], body.replace("InternalError", code)));
-            let copy = canned.s3().copy_object().bucket("bucket").key("key").copy_source("bucket/other");
+        for (code, kind) in
+            [("InternalError", ErrorKind::Retry), ("AccessDenied", ErrorKind::Denied)]
+        {
+            let canned = (0..3).fold(Canned::default(), |canned, _| {
+                canned.answer(200, &[], body.replace("InternalError", code))
+            });
+            let copy =
+                canned.s3().copy_object().bucket("bucket").key("key").copy_source("bucket/other");
             let error = failed("copy", "it", copy.send().await.unwrap_err());
             assert_eq!((error.kind, error.code.as_deref()), (kind, Some(code)));
         }
@@ -423,21 +442,36 @@ mod tests {
                 ErrorKind::Denied,
                 "the session has expired",
             ),
-            (|| CredentialsError::provider_timed_out(std::time::Duration::from_secs(5)), ErrorKind::Retry, "5 seconds"),
+            (
+                || CredentialsError::provider_timed_out(std::time::Duration::from_secs(5)),
+                ErrorKind::Retry,
+                "5 seconds",
+            ),
             (unreachable, ErrorKind::Retry, "connection refused"),
         ] {
             let config = Canned::default().config();
-            let config = aws_sdk_s3::config::Builder::from(&config).credentials_provider(Nobody(why)).build();
-            let request = aws_sdk_s3::Client::from_conf(config).get_object().bucket("bucket").key("key");
+            let config = aws_sdk_s3::config::Builder::from(&config)
+                .credentials_provider(Nobody(why))
+                .build();
+            let request =
+                aws_sdk_s3::Client::from_conf(config).get_object().bucket("bucket").key("key");
             let error = failed("read", "it", request.send().await.unwrap_err());
             let text = error.to_string();
-            assert!(text.starts_with("read it: no AWS sign-in works: ") && text.contains(root), "{text}");
+            assert!(
+                text.starts_with("read it: no AWS sign-in works: ") && text.contains(root),
+                "{text}"
+            );
             assert!(!text.contains('\n') && text.matches(root).count() == 1, "{text}");
             assert_eq!(error.kind, kind, "{text}");
-            let told: Vec<String> = causes(&error).map(|cause| cause.to_string().replace('\n', " ")).collect();
+            let told: Vec<String> =
+                causes(&error).map(|cause| cause.to_string().replace('\n', " ")).collect();
             assert!(told.iter().all(|cause| text.contains(cause)), "{text}: {told:?}");
             assert!(causes(&error).any(<dyn Error>::is::<CredentialsError>));
-            assert_eq!(causes(&error).any(<dyn Error>::is::<std::io::Error>), text.contains("refused"), "{text}");
+            assert_eq!(
+                causes(&error).any(<dyn Error>::is::<std::io::Error>),
+                text.contains("refused"),
+                "{text}"
+            );
         }
     }
 }

@@ -94,13 +94,21 @@ mod tests {
         let xml = br#"<?xml version="1.0"?><ListVersionsResult xmlns="x"><KeyMarker></KeyMarker><Version><Key>a&lt;DeleteMarker&gt;</Key>
             <VersionId>3</VersionId></Version><DeleteMarker><Key>a</Key><VersionId>2</VersionId></DeleteMarker>
             <Version ><VersionId>1</VersionId></Version><NextVersionIdMarker>1</NextVersionIdMarker></ListVersionsResult>"#;
-        assert_eq!(entries(xml), [HistoryEntry::Version, HistoryEntry::Marker, HistoryEntry::Version]);
+        assert_eq!(
+            entries(xml),
+            [HistoryEntry::Version, HistoryEntry::Marker, HistoryEntry::Version]
+        );
         assert_eq!(entries(b""), []);
     }
 
     #[test]
     fn the_lists_are_mixed_or_refused() {
-        let order = [HistoryEntry::Version, HistoryEntry::Marker, HistoryEntry::Marker, HistoryEntry::Version];
+        let order = [
+            HistoryEntry::Version,
+            HistoryEntry::Marker,
+            HistoryEntry::Marker,
+            HistoryEntry::Version,
+        ];
         assert_eq!(mix(&order, [4, 1], [3, 2]), Some(vec![4, 3, 2, 1]));
         assert_eq!(mix(&order, [4], [3, 2]), None);
         assert_eq!(mix(&order, [4, 1, 0], [3, 2]), None);

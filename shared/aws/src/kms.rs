@@ -40,19 +40,23 @@ pub(crate) async fn usable_public_key<T>(
 ) -> std::result::Result<T, UnreadKey> {
     let answer = client.get_public_key().key_id(id).send().await.map_err(|error| {
         let is_gone = error.as_service_error().is_some_and(|answer| {
-            answer.is_kms_invalid_state_exception() || answer.is_disabled_exception() || answer.is_not_found_exception()
+            answer.is_kms_invalid_state_exception()
+                || answer.is_disabled_exception()
+                || answer.is_not_found_exception()
         });
         let failure = failed("read the public key of", id, error);
         if is_gone { UnreadKey::Gone(failure) } else { UnreadKey::Failed(failure) }
     })?;
-    let unusable = |error| StoreError::from_source(ErrorKind::Invalid, "read the public key of", id, error);
+    let unusable =
+        |error| StoreError::from_source(ErrorKind::Invalid, "read the public key of", id, error);
     read(&answer).map_err(|error| UnreadKey::Failed(unusable(error)))
 }
 
 /// Has KMS delete a key after `days` days
 /// (<https://docs.aws.amazon.com/kms/latest/APIReference/API_ScheduleKeyDeletion.html>).
 pub(crate) async fn schedule_deletion(client: &Client, id: &str, days: i32) -> Result<()> {
-    let answer = client.schedule_key_deletion().key_id(id).pending_window_in_days(days).send().await;
+    let answer =
+        client.schedule_key_deletion().key_id(id).pending_window_in_days(days).send().await;
     answer.map(drop).map_err(|error| failed("schedule the deletion of", id, error))
 }
 
@@ -73,9 +77,12 @@ pub(crate) async fn sign(
     algorithm: SigningAlgorithmSpec,
     message: &[u8],
 ) -> Result<Vec<u8>> {
-    let request = client.sign().key_id(id).message(Blob::new(Sha256::of(message).as_bytes().as_slice()));
-    let answer = request.message_type(MessageType::Digest).signing_algorithm(algorithm).send().await;
+    let request =
+        client.sign().key_id(id).message(Blob::new(Sha256::of(message).as_bytes().as_slice()));
+    let answer =
+        request.message_type(MessageType::Digest).signing_algorithm(algorithm).send().await;
     let answer = answer.map_err(|error| failed("sign with", id, error))?;
-    let missing = || StoreError::new(ErrorKind::Corrupt, "sign with", id, "the answer has no signature");
+    let missing =
+        || StoreError::new(ErrorKind::Corrupt, "sign with", id, "the answer has no signature");
     Ok(answer.signature.ok_or_else(missing)?.into_inner())
 }

@@ -34,7 +34,9 @@ impl KmsKey {
     }
 }
 
-fn usable(answer: &GetPublicKeyOutput) -> std::result::Result<(PublicKey, SigningAlgorithmSpec), BoxedError> {
+fn usable(
+    answer: &GetPublicKeyOutput,
+) -> std::result::Result<(PublicKey, SigningAlgorithmSpec), BoxedError> {
     let spec = answer.key_spec().map_or("unknown", KeySpec::as_str);
     let algorithm = match answer.key_spec() {
         _ if answer.key_usage() != Some(&KeyUsageType::SignVerify) => None,
@@ -42,7 +44,9 @@ fn usable(answer: &GetPublicKeyOutput) -> std::result::Result<(PublicKey, Signin
         // "The length of the salt is the length of the digest": the 32 bytes that all clients
         // verify
         // (https://docs.aws.amazon.com/kms/latest/developerguide/symm-asymm-choose-key-spec.html).
-        Some(KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096) => Some(SigningAlgorithmSpec::RsassaPssSha256),
+        Some(KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096) => {
+            Some(SigningAlgorithmSpec::RsassaPssSha256)
+        }
         _ => None,
     };
     let algorithm = algorithm.ok_or_else(|| {
@@ -78,25 +82,33 @@ mod tests {
     use aws_sdk_kms::primitives::Blob;
 
     fn answer(spec: KeySpec, usage: KeyUsageType, der: &[u8]) -> GetPublicKeyOutput {
-        GetPublicKeyOutput::builder().key_spec(spec).key_usage(usage).public_key(Blob::new(der)).build()
+        GetPublicKeyOutput::builder()
+            .key_spec(spec)
+            .key_usage(usage)
+            .public_key(Blob::new(der))
+            .build()
     }
 
     #[test]
     fn each_spec_has_its_algorithm_and_others_are_refused() {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         let der = pair.public_key().as_der().unwrap().as_ref().to_vec();
-        let (key, algorithm) = usable(&answer(KeySpec::EccNistP256, KeyUsageType::SignVerify, &der)).unwrap();
+        let (key, algorithm) =
+            usable(&answer(KeySpec::EccNistP256, KeyUsageType::SignVerify, &der)).unwrap();
         assert_eq!((key, algorithm), (pair.tuf_key(), SigningAlgorithmSpec::EcdsaSha256));
         let mut der = Vec::new();
-        for (size, spec) in [(KeySize::Rsa2048, KeySpec::Rsa2048), (KeySize::Rsa3072, KeySpec::Rsa3072)] {
+        for (size, spec) in
+            [(KeySize::Rsa2048, KeySpec::Rsa2048), (KeySize::Rsa3072, KeySpec::Rsa3072)]
+        {
             let rsa = RsaKeyPair::generate(size).unwrap();
             der = rsa.public_key().as_der().unwrap().as_ref().to_vec();
             let (key, algorithm) = usable(&answer(spec, KeyUsageType::SignVerify, &der)).unwrap();
             assert_eq!((key, algorithm), (rsa.tuf_key(), SigningAlgorithmSpec::RsassaPssSha256));
         }
-        for (spec, usage) in
-            [(KeySpec::Rsa3072, KeyUsageType::EncryptDecrypt), (KeySpec::EccNistP384, KeyUsageType::SignVerify)]
-        {
+        for (spec, usage) in [
+            (KeySpec::Rsa3072, KeyUsageType::EncryptDecrypt),
+            (KeySpec::EccNistP384, KeyUsageType::SignVerify),
+        ] {
             let refused = usable(&answer(spec, usage, &der)).unwrap_err().to_string();
             assert!(refused.contains("make a key of usage SIGN_VERIFY"), "{refused}");
         }

@@ -43,7 +43,9 @@ impl Links for S3Links {
             ));
         }
         let valid = PresigningConfig::expires_in(VALID);
-        let valid = valid.map_err(|error| StoreError::from_source(ErrorKind::Invalid, "link to", place(), error))?;
+        let valid = valid.map_err(|error| {
+            StoreError::from_source(ErrorKind::Invalid, "link to", place(), error)
+        })?;
         let request = self.client.get_object().bucket(&self.repository).key(key.path());
         let link = request.presigned(valid).await;
         Ok(link.map_err(|error| failed("link to", place(), error))?.uri().to_owned())
@@ -62,7 +64,10 @@ mod tests {
         let links = S3Links::new(canned.s3(), "repository".into());
         let sha256 = Sha256::of(b"a");
         let link = links.link(&Key::Blob(sha256)).await.unwrap();
-        assert!(link.contains(&format!("/blobs/{sha256}?")) && link.contains("repository"), "{link}");
+        assert!(
+            link.contains(&format!("/blobs/{sha256}?")) && link.contains("repository"),
+            "{link}"
+        );
         assert!(link.contains("X-Amz-Expires=900") && link.contains("X-Amz-Signature="), "{link}");
         assert!(links.link(&Key::Announced).await.is_err());
         assert!(canned.requests().is_empty());

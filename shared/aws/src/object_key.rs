@@ -7,14 +7,17 @@ use tufline_store::VersionId;
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
 pub(crate) const LONGEST_KEY: usize = 1024;
 
-const COPY_SOURCE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const COPY_SOURCE: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The header `x-amz-copy-source`: `bucket/key?versionId=…`, "the value must be URL-encoded"
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>).
 pub(crate) fn copy_source(bucket: &str, key: &str, version: Option<&VersionId>) -> String {
     let object = format!("{bucket}/{}", utf8_percent_encode(key, COPY_SOURCE));
     match version {
-        Some(version) => format!("{object}?versionId={}", utf8_percent_encode(&version.0, COPY_SOURCE)),
+        Some(version) => {
+            format!("{object}?versionId={}", utf8_percent_encode(&version.0, COPY_SOURCE))
+        }
         None => object,
     }
 }

@@ -16,9 +16,17 @@ impl Clients {
         match client.get_parameter().name(name).send().await {
             Ok(answer) => {
                 let value = answer.parameter.and_then(|parameter| parameter.value);
-                value.map(Some).ok_or_else(|| StoreError::new(ErrorKind::Corrupt, "read", place(), "it has no value"))
+                value.map(Some).ok_or_else(|| {
+                    StoreError::new(ErrorKind::Corrupt, "read", place(), "it has no value")
+                })
             }
-            Err(error) if error.as_service_error().is_some_and(GetParameterError::is_parameter_not_found) => Ok(None),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(GetParameterError::is_parameter_not_found) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(failed("read", place(), error)),
         }
     }

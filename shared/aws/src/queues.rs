@@ -83,14 +83,17 @@ impl SqsQueues {
     pub async fn return_after(&self, queue: Queue, receipt: &str, delay: Duration) -> Result<()> {
         let url = &self.urls(queue)?.messages;
         let seconds = i32::try_from(delay.as_secs()).unwrap_or(i32::MAX);
-        let request = self.client.change_message_visibility().queue_url(url).receipt_handle(receipt);
+        let request =
+            self.client.change_message_visibility().queue_url(url).receipt_handle(receipt);
         let answer = request.visibility_timeout(seconds).send().await;
         answer.map(drop).map_err(|error| failed("return a message to", url, error))
     }
 
     fn urls(&self, queue: Queue) -> Result<&QueueUrls> {
         let why = "the queue's URL isn't configured";
-        self.urls.get(&queue).ok_or_else(|| StoreError::new(ErrorKind::Invalid, "find", queue.name(), why))
+        self.urls
+            .get(&queue)
+            .ok_or_else(|| StoreError::new(ErrorKind::Invalid, "find", queue.name(), why))
     }
 
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
@@ -103,7 +106,9 @@ impl SqsQueues {
             // was handled.
             request.message_group_id(GROUP).message_deduplication_id(fresh_id(queue)?)
         } else {
-            request.delay_seconds(i32::try_from(delay.as_secs().min(LONGEST_DELAY)).unwrap_or_default())
+            request.delay_seconds(
+                i32::try_from(delay.as_secs().min(LONGEST_DELAY)).unwrap_or_default(),
+            )
         };
         request.send().await.map(drop).map_err(|error| failed("send to", url, error))
     }
@@ -111,8 +116,10 @@ impl SqsQueues {
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>
     async fn count(&self, url: &str) -> Result<u64> {
         let request = self.client.get_queue_attributes().queue_url(url);
-        let request = WAITING.into_iter().fold(request, GetQueueAttributesFluentBuilder::attribute_names);
-        let answer = request.send().await.map_err(|error| failed("count the messages of", url, error))?;
+        let request =
+            WAITING.into_iter().fold(request, GetQueueAttributesFluentBuilder::attribute_names);
+        let answer =
+            request.send().await.map_err(|error| failed("count the messages of", url, error))?;
         let counts = answer.attributes.unwrap_or_default();
         Ok(WAITING.iter().filter_map(|name| counts.get(name)?.parse::<u64>().ok()).sum())
     }
@@ -121,8 +128,9 @@ impl SqsQueues {
 /// 128 random bits in hex.
 fn fresh_id(queue: Queue) -> Result<String> {
     let mut bits = [0; 16];
-    aws_lc_rs::rand::fill(&mut bits)
-        .map_err(|_| StoreError::new(ErrorKind::Retry, "send to", queue.name(), "the system has no randomness"))?;
+    aws_lc_rs::rand::fill(&mut bits).map_err(|_| {
+        StoreError::new(ErrorKind::Retry, "send to", queue.name(), "the system has no randomness")
+    })?;
     Ok(hex::encode(bits))
 }
 
@@ -131,7 +139,9 @@ impl Queues for SqsQueues {
     async fn send(&self, message: &Message, delay: Duration) -> Result<()> {
         let queue = message.queue();
         let body = message.to_body();
-        let body = body.map_err(|error| StoreError::from_source(ErrorKind::Invalid, "send to", queue.name(), error))?;
+        let body = body.map_err(|error| {
+            StoreError::from_source(ErrorKind::Invalid, "send to", queue.name(), error)
+        })?;
         self.send_body(queue, body, delay).await
     }
 
@@ -142,12 +152,17 @@ impl Queues for SqsQueues {
         let mut letters = Vec::new();
         while letters.len() < limit {
             let batch = i32::try_from(BATCH.min(limit - letters.len())).unwrap_or_default();
-            let request = self.client.receive_message().queue_url(url).max_number_of_messages(batch);
+            let request =
+                self.client.receive_message().queue_url(url).max_number_of_messages(batch);
             let request = request.visibility_timeout(HIDDEN).wait_time_seconds(0);
-            let answer = request.send().await.map_err(|error| failed("receive from", url, error))?;
+            let answer =
+                request.send().await.map_err(|error| failed("receive from", url, error))?;
             let before = letters.len();
             letters.extend(answer.messages.unwrap_or_default().into_iter().filter_map(|message| {
-                Some(Letter { body: message.body.unwrap_or_default(), receipt: message.receipt_handle? })
+                Some(Letter {
+                    body: message.body.unwrap_or_default(),
+                    receipt: message.receipt_handle?,
+                })
             }));
             if letters.len() == before {
                 break;
@@ -167,6 +182,9 @@ impl Queues for SqsQueues {
 
     async fn waiting(&self, queue: Queue) -> Result<Waiting> {
         let urls = self.urls(queue)?;
-        Ok(Waiting { messages: self.count(&urls.messages).await?, dead_letters: self.count(&urls.dead_letters).await? })
+        Ok(Waiting {
+            messages: self.count(&urls.messages).await?,
+            dead_letters: self.count(&urls.dead_letters).await?,
+        })
     }
 }

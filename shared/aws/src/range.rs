@@ -26,7 +26,8 @@ pub(crate) async fn read(
     length: u64,
 ) -> StoreResult<Option<Bytes>> {
     let place = || format!("s3://{bucket}/{key}");
-    let request = client.get_object().bucket(bucket).key(key.path()).set_range(header(offset, length));
+    let request =
+        client.get_object().bucket(bucket).key(key.path()).set_range(header(offset, length));
     match request.send().await {
         Ok(answer) => match cut(answer, offset, length, BytesMut::new()).await {
             Ok(bytes) => Ok(Some(bytes.freeze())),
@@ -56,10 +57,15 @@ pub(crate) async fn cut(
             return Err(RequestError::told(ErrorKind::Corrupt, why));
         }
     };
-    let too_many =
-        |_| RequestError::told(ErrorKind::Invalid, format!("{length} bytes are too many to hold; read fewer"));
+    let too_many = |_| {
+        RequestError::told(
+            ErrorKind::Invalid,
+            format!("{length} bytes are too many to hold; read fewer"),
+        )
+    };
     let length = usize::try_from(length).map_err(too_many)?;
-    let announced = answer.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+    let announced =
+        answer.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut body = answer.body;
     taken.clear();
     // Reserved in one piece from the start: growing the buffer would take twice the memory.
@@ -100,10 +106,26 @@ mod tests {
                 .body(ByteStream::from_static(body))
                 .build()
         };
-        assert_eq!(cut(answer(None, b"0123456789"), 3, 4, BytesMut::from("old")).await.unwrap(), "3456");
-        assert_eq!(cut(answer(None, b"0123456789"), 8, 4, BytesMut::from("old")).await.unwrap(), "89");
-        assert_eq!(cut(answer(None, b"0123456789"), 20, 4, BytesMut::from("old")).await.unwrap(), "");
-        assert_eq!(cut(answer(Some("bytes 3-6/10"), b"3456"), 3, 4, BytesMut::from("old")).await.unwrap(), "3456");
-        assert!(cut(answer(Some("bytes 0-9/10"), b"0123456789"), 3, 4, BytesMut::from("old")).await.is_err());
+        assert_eq!(
+            cut(answer(None, b"0123456789"), 3, 4, BytesMut::from("old")).await.unwrap(),
+            "3456"
+        );
+        assert_eq!(
+            cut(answer(None, b"0123456789"), 8, 4, BytesMut::from("old")).await.unwrap(),
+            "89"
+        );
+        assert_eq!(
+            cut(answer(None, b"0123456789"), 20, 4, BytesMut::from("old")).await.unwrap(),
+            ""
+        );
+        assert_eq!(
+            cut(answer(Some("bytes 3-6/10"), b"3456"), 3, 4, BytesMut::from("old")).await.unwrap(),
+            "3456"
+        );
+        assert!(
+            cut(answer(Some("bytes 0-9/10"), b"0123456789"), 3, 4, BytesMut::from("old"))
+                .await
+                .is_err()
+        );
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use tufline_store::{DELIVERIES, OnlineRole, Queue};
 
 use crate::{
-    ChunkQueue, Clients, CopyLimits, EventBridgeEvents, KmsSigner, QueueUrls, S3Blobs, S3Chunks, S3Links, S3Store,
-    S3Uploads, SqsQueues,
+    ChunkQueue, Clients, CopyLimits, EventBridgeEvents, KmsSigner, QueueUrls, S3Blobs, S3Chunks,
+    S3Links, S3Store, S3Uploads, SqsQueues,
 };
 
 const CHUNK_QUEUE: &str = "TUFLINE_QUEUE_CHUNK";
@@ -51,7 +51,10 @@ impl Resources {
     /// The resources that the environment names; `variable` looks up one variable.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let urls = |variable_of: fn(Queue) -> String| {
-            Queue::ALL.into_iter().filter_map(|queue| Some((queue, variable(&variable_of(queue))?))).collect()
+            Queue::ALL
+                .into_iter()
+                .filter_map(|queue| Some((queue, variable(&variable_of(queue))?)))
+                .collect()
         };
         Self {
             uploads_bucket: variable("TUFLINE_UPLOADS_BUCKET"),
@@ -61,7 +64,10 @@ impl Resources {
             queues: urls(queue_variable),
             dead_letter_queues: urls(dead_letter_variable),
             chunk_queue: variable(CHUNK_QUEUE),
-            keys: OnlineRole::ALL.into_iter().filter_map(|role| Some((role, variable(&key_variable(role))?))).collect(),
+            keys: OnlineRole::ALL
+                .into_iter()
+                .filter_map(|role| Some((role, variable(&key_variable(role))?)))
+                .collect(),
             event_bus: variable("TUFLINE_EVENT_BUS"),
         }
     }
@@ -106,9 +112,13 @@ impl Resources {
     pub fn queues(&self, clients: &Clients) -> Result<SqsQueues, MissingResource> {
         let mut urls = BTreeMap::new();
         for queue in Queue::ALL {
-            let messages = known(self.queues.get(&queue), queue_variable(queue), "the queue's URL")?;
-            let dead_letters =
-                known(self.dead_letter_queues.get(&queue), dead_letter_variable(queue), "the dead-letter queue's URL")?;
+            let messages =
+                known(self.queues.get(&queue), queue_variable(queue), "the queue's URL")?;
+            let dead_letters = known(
+                self.dead_letter_queues.get(&queue),
+                dead_letter_variable(queue),
+                "the dead-letter queue's URL",
+            )?;
             urls.insert(queue, QueueUrls { messages, dead_letters });
         }
         Ok(SqsQueues::new(clients.sqs(), urls))
@@ -116,7 +126,8 @@ impl Resources {
 
     /// The queue of blobs to be cut into chunks.
     pub fn chunk_queue(&self, clients: &Clients) -> Result<ChunkQueue, MissingResource> {
-        let url = known(self.chunk_queue.as_ref(), CHUNK_QUEUE.into(), "the URL of the queue of chunk")?;
+        let url =
+            known(self.chunk_queue.as_ref(), CHUNK_QUEUE.into(), "the URL of the queue of chunk")?;
         Ok(ChunkQueue::new(clients.sqs(), url))
     }
 
@@ -124,34 +135,61 @@ impl Resources {
     pub fn signer(&self, clients: &Clients) -> Result<KmsSigner, MissingResource> {
         let key = |role| known(self.keys.get(&role), key_variable(role), "the KMS key's id or ARN");
         let ids = |keys: String| keys.split(',').map(|id| id.trim().to_owned()).collect();
-        let keys = OnlineRole::ALL.into_iter().map(|role| Ok((role, ids(key(role)?)))).collect::<Result<_, _>>()?;
+        let keys = OnlineRole::ALL
+            .into_iter()
+            .map(|role| Ok((role, ids(key(role)?))))
+            .collect::<Result<_, _>>()?;
         Ok(KmsSigner::new(clients.kms(), keys))
     }
 
     /// The events on the repository's event bus.
     pub fn events(&self, clients: &Clients) -> Result<EventBridgeEvents, MissingResource> {
-        let bus = known(self.event_bus.as_ref(), "TUFLINE_EVENT_BUS".into(), "the event bus's name or ARN")?;
+        let bus = known(
+            self.event_bus.as_ref(),
+            "TUFLINE_EVENT_BUS".into(),
+            "the event bus's name or ARN",
+        )?;
         Ok(EventBridgeEvents::new(clients.eventbridge(), bus))
     }
 
     fn uploads_bucket(&self) -> Result<String, MissingResource> {
-        known(self.uploads_bucket.as_ref(), "TUFLINE_UPLOADS_BUCKET".into(), "the uploads bucket's name")
+        known(
+            self.uploads_bucket.as_ref(),
+            "TUFLINE_UPLOADS_BUCKET".into(),
+            "the uploads bucket's name",
+        )
     }
 
     fn uploads_prefix(&self) -> Result<String, MissingResource> {
-        known(self.uploads_prefix.as_ref(), "TUFLINE_UPLOADS_PREFIX".into(), "the prefix of the keys of uploads")
+        known(
+            self.uploads_prefix.as_ref(),
+            "TUFLINE_UPLOADS_PREFIX".into(),
+            "the prefix of the keys of uploads",
+        )
     }
 
     fn repository_bucket(&self) -> Result<String, MissingResource> {
-        known(self.repository_bucket.as_ref(), "TUFLINE_REPOSITORY_BUCKET".into(), "the repository bucket's name")
+        known(
+            self.repository_bucket.as_ref(),
+            "TUFLINE_REPOSITORY_BUCKET".into(),
+            "the repository bucket's name",
+        )
     }
 
     fn ledger_bucket(&self) -> Result<String, MissingResource> {
-        known(self.ledger_bucket.as_ref(), "TUFLINE_LEDGER_BUCKET".into(), "the ledger bucket's name")
+        known(
+            self.ledger_bucket.as_ref(),
+            "TUFLINE_LEDGER_BUCKET".into(),
+            "the ledger bucket's name",
+        )
     }
 }
 
-fn known(value: Option<&String>, variable: String, what: &'static str) -> Result<String, MissingResource> {
+fn known(
+    value: Option<&String>,
+    variable: String,
+    what: &'static str,
+) -> Result<String, MissingResource> {
     value.cloned().ok_or(MissingResource { variable, what })
 }
 
@@ -182,15 +220,19 @@ mod tests {
         let access = crate::Access { region: Some("eu-central-1".into()), ..Default::default() };
         let clients = Clients::new(access).await.unwrap();
         let missing = ["TUFLINE_DLQ_SIGN", "TUFLINE_KEY_BINS", "TUFLINE_UPLOADS_PREFIX"];
-        let resources =
-            Resources::from_variables(|name| (!missing.contains(&name)).then(|| format!("the value of {name}")));
+        let resources = Resources::from_variables(|name| {
+            (!missing.contains(&name)).then(|| format!("the value of {name}"))
+        });
         assert_eq!(resources.queues[&Queue::Sign], "the value of TUFLINE_QUEUE_SIGN");
         assert_eq!(resources.keys[&OnlineRole::Timestamp], "the value of TUFLINE_KEY_TIMESTAMP");
         assert!(resources.store(&clients).is_ok());
         assert!(resources.events(&clients).is_ok());
         assert_eq!(resources.queues(&clients).err().unwrap().variable, missing[0]);
         assert_eq!(resources.signer(&clients).err().unwrap().variable, missing[1]);
-        for variable in [resources.uploads(&clients).err(), resources.blobs(&clients, CopyLimits::default()).err()] {
+        for variable in [
+            resources.uploads(&clients).err(),
+            resources.blobs(&clients, CopyLimits::default()).err(),
+        ] {
             assert_eq!(
                 variable.unwrap().to_string(),
                 "TUFLINE_UPLOADS_PREFIX is not set: set it to the prefix of the keys of uploads"

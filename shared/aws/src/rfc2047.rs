@@ -26,7 +26,8 @@ use aws_smithy_types::base64;
 /// undone if the text has no character above U+00FF and its bytes in Latin-1 are UTF-8.
 pub(crate) fn decode(value: &str) -> String {
     let Some(text) = decode_words(value) else { return value.to_owned() };
-    let latin1: Option<Vec<u8>> = text.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect();
+    let latin1: Option<Vec<u8>> =
+        text.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect();
     latin1.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or(text)
 }
 
@@ -57,8 +58,9 @@ fn decode_q(text: &str, bytes: &mut Vec<u8>) -> Option<()> {
         bytes.push(match byte {
             b'_' => b' ',
             b'=' => {
-                let digit =
-                    |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                let digit = |byte: Option<u8>| {
+                    char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+                };
                 16 * digit(rest.next())? + digit(rest.next())?
             }
             byte => byte,
@@ -90,14 +92,22 @@ mod tests {
     #[test]
     fn words_are_joined() {
         assert_eq!(decode("=?UTF-8?Q?{=22a=22:_=22=E2=82=ac=22}?="), r#"{"a": "€"}"#);
-        assert_eq!(decode("=?utf-8?B?4oI=?= =?utf-8?b?rA==?="), "€", "a character cut between two words");
+        assert_eq!(
+            decode("=?utf-8?B?4oI=?= =?utf-8?b?rA==?="),
+            "€",
+            "a character cut between two words"
+        );
     }
 
     /// The example on AWS's page: `ÄMÄZÕÑ S3` went in.
     #[test]
     fn bytes_read_as_latin1_are_corrected() {
         assert_eq!(decode("=?UTF-8?B?w4PChE3Dg8KEWsODwpXDg8KRIFMz?="), "ÄMÄZÕÑ S3");
-        assert_eq!(decode("=?UTF-8?B?w4RNw4Raw5XDkSBTMw==?="), "ÄMÄZÕÑ S3", "once encoded is once decoded");
+        assert_eq!(
+            decode("=?UTF-8?B?w4RNw4Raw5XDkSBTMw==?="),
+            "ÄMÄZÕÑ S3",
+            "once encoded is once decoded"
+        );
     }
 
     proptest! {

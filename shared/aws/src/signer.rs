@@ -33,14 +33,23 @@ impl KmsSigner {
     #[must_use]
     pub fn new(client: Client, keys: BTreeMap<OnlineRole, Vec<String>>) -> Self {
         let key = |id| OnlineKey { id, public: OnceCell::new() };
-        let keys = keys.into_iter().map(|(role, ids)| (role, ids.into_iter().map(key).collect())).collect();
+        let keys = keys
+            .into_iter()
+            .map(|(role, ids)| (role, ids.into_iter().map(key).collect()))
+            .collect();
         Self { client, keys }
     }
 
     fn keys(&self, role: OnlineRole) -> Result<&[OnlineKey]> {
         let keys = self.keys.get(&role).filter(|keys| !keys.is_empty());
-        let missing =
-            || StoreError::new(ErrorKind::Invalid, "find", format!("{role:?}'s key"), "its KMS key isn't configured");
+        let missing = || {
+            StoreError::new(
+                ErrorKind::Invalid,
+                "find",
+                format!("{role:?}'s key"),
+                "its KMS key isn't configured",
+            )
+        };
         keys.map(Vec::as_slice).ok_or_else(missing)
     }
 
@@ -53,7 +62,8 @@ impl KmsSigner {
             let (client, id) = (self.client.clone(), key.id.clone());
             async move { kms::usable_public_key(&client, &id, to_public_key).await }
         };
-        let reads = join_all(keys.iter().map(|key| key.public.get_or_try_init(|| public(key)))).await;
+        let reads =
+            join_all(keys.iter().map(|key| key.public.get_or_try_init(|| public(key)))).await;
         let (mut usable, mut gone) = (Vec::new(), None);
         for (key, read) in keys.iter().zip(reads) {
             match read {
@@ -72,13 +82,20 @@ impl KmsSigner {
     }
 
     async fn find(&self, role: OnlineRole, key: &PublicKey) -> Result<&OnlineKey> {
-        let known = |found: &&OnlineKey| found.public.get().is_some_and(|public| same_key(public, key));
+        let known =
+            |found: &&OnlineKey| found.public.get().is_some_and(|public| same_key(public, key));
         if let Some(known) = self.keys(role)?.iter().find(known) {
             return Ok(known);
         }
         let found = self.usable(role).await?.into_iter().find(|(_, public)| same_key(public, key));
-        let missing =
-            || StoreError::new(ErrorKind::Missing, "find", format!("{role:?}'s key"), "this key is not configured");
+        let missing = || {
+            StoreError::new(
+                ErrorKind::Missing,
+                "find",
+                format!("{role:?}'s key"),
+                "this key is not configured",
+            )
+        };
         found.map(|(found, _)| found).ok_or_else(missing)
     }
 
@@ -87,7 +104,12 @@ impl KmsSigner {
     ///
     /// # Errors
     /// If the key isn't configured, or KMS refuses.
-    pub async fn schedule_deletion(&self, role: OnlineRole, key: &PublicKey, days: i32) -> Result<String> {
+    pub async fn schedule_deletion(
+        &self,
+        role: OnlineRole,
+        key: &PublicKey,
+        days: i32,
+    ) -> Result<String> {
         let id = self.find(role, key).await?.id.clone();
         kms::schedule_deletion(&self.client, &id, days).await?;
         Ok(id)
@@ -140,21 +162,25 @@ mod tests {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         let pem = pem::encode(&pem::Pem::new("X", pair.public_key().as_der().unwrap().as_ref()));
         let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-        let json = format!(r#"{{"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY", "PublicKey": "{base64}"}}"#);
+        let json = format!(
+            r#"{{"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY", "PublicKey": "{base64}"}}"#
+        );
         (json, tough::sign::Sign::tuf_key(&pair))
     }
 
     #[tokio::test]
     async fn throttling_is_waited_out() {
-        let throttled =
-            r#"{"__type": "ThrottlingException", "message": "You have exceeded the rate at which you may call KMS."}"#;
+        let throttled = r#"{"__type": "ThrottlingException", "message": "You have exceeded the rate at which you may call KMS."}"#;
         let (answer, key) = answer_of_new_key();
         let mut canned = Canned::default().answer(200, &[], answer);
         for _ in 0..4 {
             canned = canned.answer(400, &[], throttled);
         }
         let canned = canned.answer(200, &[], r#"{"Signature": "MEU="}"#);
-        let signer = KmsSigner::new(clients::kms(&canned.config()), [(OnlineRole::Bins, vec!["id".into()])].into());
+        let signer = KmsSigner::new(
+            clients::kms(&canned.config()),
+            [(OnlineRole::Bins, vec!["id".into()])].into(),
+        );
         assert_eq!(signer.sign(OnlineRole::Bins, &key, b"message").await.unwrap(), [0x30, 0x45]);
         assert_eq!(canned.requests().len(), 6);
     }
@@ -170,26 +196,34 @@ mod tests {
         signer.sign(OnlineRole::Bins, &new, b"message").await.unwrap();
         assert!(canned.requests().last().unwrap().body.contains(r#""KeyId":"new""#));
         let stranger = answer_of_new_key().1;
-        let refused = signer.sign(OnlineRole::Bins, &stranger, b"message").await.unwrap_err().to_string();
+        let refused =
+            signer.sign(OnlineRole::Bins, &stranger, b"message").await.unwrap_err().to_string();
         assert!(refused.contains("this key is not configured"), "{refused}");
     }
 
     #[tokio::test]
     async fn an_old_key_that_is_being_deleted_is_left_out() {
-        let pending = r#"{"__type": "KMSInvalidStateException", "message": "arn is pending deletion."}"#;
+        let pending =
+            r#"{"__type": "KMSInvalidStateException", "message": "arn is pending deletion."}"#;
         let (second, new) = answer_of_new_key();
         let ids = || vec!["old".to_owned(), "new".to_owned()];
         let canned = Canned::default().answer(400, &[], pending).answer(200, &[], second);
-        let signer = KmsSigner::new(clients::kms(&canned.config()), [(OnlineRole::Bins, ids())].into());
+        let signer =
+            KmsSigner::new(clients::kms(&canned.config()), [(OnlineRole::Bins, ids())].into());
         assert_eq!(signer.public_keys(OnlineRole::Bins).await.unwrap(), [new]);
         // Any other failure says nothing about the key.
         let denied = r#"{"__type": "AccessDeniedException", "message": "no"}"#;
-        let canned = Canned::default().answer(400, &[], denied).answer(200, &[], answer_of_new_key().0);
-        let signer = KmsSigner::new(clients::kms(&canned.config()), [(OnlineRole::Bins, ids())].into());
+        let canned =
+            Canned::default().answer(400, &[], denied).answer(200, &[], answer_of_new_key().0);
+        let signer =
+            KmsSigner::new(clients::kms(&canned.config()), [(OnlineRole::Bins, ids())].into());
         let error = signer.public_keys(OnlineRole::Bins).await.unwrap_err().to_string();
         assert!(error.contains("AccessDenied"), "{error}");
         let canned = Canned::default().answer(400, &[], pending);
-        let signer = KmsSigner::new(clients::kms(&canned.config()), [(OnlineRole::Bins, vec!["id".into()])].into());
+        let signer = KmsSigner::new(
+            clients::kms(&canned.config()),
+            [(OnlineRole::Bins, vec!["id".into()])].into(),
+        );
         let error = signer.public_keys(OnlineRole::Bins).await.unwrap_err().to_string();
         assert!(error.contains("pending deletion"), "the only key: {error}");
     }
@@ -199,21 +233,43 @@ mod tests {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         let der: Vec<u8> = pair.public_key().as_der().unwrap().as_ref().to_vec();
         let answer = |spec: KeySpec, usage: KeyUsageType, der: &[u8]| {
-            GetPublicKeyOutput::builder().key_spec(spec).key_usage(usage).public_key(Blob::new(der)).build()
+            GetPublicKeyOutput::builder()
+                .key_spec(spec)
+                .key_usage(usage)
+                .public_key(Blob::new(der))
+                .build()
         };
-        let key = to_public_key(&answer(KeySpec::EccNistP256, KeyUsageType::SignVerify, &der)).unwrap();
+        let key =
+            to_public_key(&answer(KeySpec::EccNistP256, KeyUsageType::SignVerify, &der)).unwrap();
         let json = serde_json::to_value(&key).unwrap();
-        assert_eq!((&json["keytype"], &json["scheme"]), (&"ecdsa".into(), &"ecdsa-sha2-nistp256".into()));
+        assert_eq!(
+            (&json["keytype"], &json["scheme"]),
+            (&"ecdsa".into(), &"ecdsa-sha2-nistp256".into())
+        );
         let text = json["keyval"]["public"].as_str().unwrap();
         assert_eq!(pem::parse(text).unwrap().contents(), der);
         assert_eq!(text.parse::<PublicKey>().unwrap().key_id().unwrap(), key.key_id().unwrap());
 
-        let refused =
-            to_public_key(&answer(KeySpec::EccNistP384, KeyUsageType::SignVerify, &der)).unwrap_err().to_string();
+        let refused = to_public_key(&answer(KeySpec::EccNistP384, KeyUsageType::SignVerify, &der))
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("ECC_NIST_P384") && refused.contains("make a key"), "{refused}");
-        assert!(to_public_key(&answer(KeySpec::EccNistP256, KeyUsageType::KeyAgreement, &der)).is_err());
-        assert!(to_public_key(&answer(KeySpec::EccNistP256, KeyUsageType::SignVerify, &der[1..])).is_err());
-        let rsa = RsaKeyPair::generate(KeySize::Rsa3072).unwrap().public_key().as_der().unwrap().as_ref().to_vec();
-        assert!(to_public_key(&answer(KeySpec::EccNistP256, KeyUsageType::SignVerify, &rsa)).is_err());
+        assert!(
+            to_public_key(&answer(KeySpec::EccNistP256, KeyUsageType::KeyAgreement, &der)).is_err()
+        );
+        assert!(
+            to_public_key(&answer(KeySpec::EccNistP256, KeyUsageType::SignVerify, &der[1..]))
+                .is_err()
+        );
+        let rsa = RsaKeyPair::generate(KeySize::Rsa3072)
+            .unwrap()
+            .public_key()
+            .as_der()
+            .unwrap()
+            .as_ref()
+            .to_vec();
+        assert!(
+            to_public_key(&answer(KeySpec::EccNistP256, KeyUsageType::SignVerify, &rsa)).is_err()
+        );
     }
 }

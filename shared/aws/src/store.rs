@@ -9,7 +9,8 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::byte_stream::ByteStream;
 use bytes::Bytes;
 use tufline_store::{
-    Bucket, Document, ErrorKind, Folder, Key, Pointer, Result, Store, StoreError, Stored, Tag, Written, expect_readable,
+    Bucket, Document, ErrorKind, Folder, Key, Pointer, Result, Store, StoreError, Stored, Tag,
+    Written, expect_readable,
 };
 use tufline_tuf::root::PinnedRoot;
 use tufline_tuf::{Sha256, Time};
@@ -69,13 +70,20 @@ impl S3Store {
     }
 
     /// The body of an answer; empty if it is longer than `most`.
-    async fn body(&self, key: &Key, most: usize, length: Option<i64>, mut body: ByteStream) -> Result<Bytes> {
+    async fn body(
+        &self,
+        key: &Key,
+        most: usize,
+        length: Option<i64>,
+        mut body: ByteStream,
+    ) -> Result<Bytes> {
         let (mut pieces, mut read) = (Vec::new(), 0);
         if length.is_some_and(|length| usize::try_from(length).is_ok_and(|length| length > most)) {
             return Ok(Bytes::new());
         }
         while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| RequestError::unanswered(error).of("read", self.place(key)))?;
+            let piece = piece
+                .map_err(|error| RequestError::unanswered(error).of("read", self.place(key)))?;
             read += piece.len();
             if read > most {
                 return Ok(Bytes::new());
@@ -111,10 +119,17 @@ impl S3Store {
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>). 412 means
     /// that the condition didn't hold; 404 under `If-Match`, that there is nothing to replace; 409,
     /// that it must ask again.
-    async fn write(&self, action: &'static str, document: &Document, condition: Condition<'_>) -> Result<Written> {
+    async fn write(
+        &self,
+        action: &'static str,
+        document: &Document,
+        condition: Condition<'_>,
+    ) -> Result<Written> {
         let mut pauses = CONFLICT_PAUSES.into_iter();
         loop {
-            let Err(error) = self.put(document, condition).send().await else { return Ok(Written::Done) };
+            let Err(error) = self.put(document, condition).send().await else {
+                return Ok(Written::Done);
+            };
             match (status(&error), code(&error)) {
                 (Some(412), _) | (Some(404), Some("NoSuchKey")) => return Ok(Written::Lost),
                 (Some(409), _) => match pauses.next() {
@@ -145,14 +160,25 @@ impl Store for S3Store {
             Ok(answer) => answer,
             // The code decides: a missing bucket is a 404 too, and must not look like an empty one.
             Err(error) if code(&error) == Some("NoSuchKey") => return Ok(None),
-            Err(error) if self.forbidden_is_missing && status(&error) == Some(403) => return Ok(None),
+            Err(error) if self.forbidden_is_missing && status(&error) == Some(403) => {
+                return Ok(None);
+            }
             Err(error) => return Err(failed("read", self.place(key), error)),
         };
         let incomplete = |what: &str| {
-            StoreError::new(ErrorKind::Corrupt, "read", self.place(key), format!("the answer has no {what}"))
+            StoreError::new(
+                ErrorKind::Corrupt,
+                "read",
+                self.place(key),
+                format!("the answer has no {what}"),
+            )
         };
         let tag = Tag(answer.e_tag.ok_or_else(|| incomplete("ETag"))?);
-        let modified = answer.last_modified.as_ref().and_then(to_time).ok_or_else(|| incomplete("Last-Modified"))?;
+        let modified = answer
+            .last_modified
+            .as_ref()
+            .and_then(to_time)
+            .ok_or_else(|| incomplete("Last-Modified"))?;
         let most = most.min(key.most_bytes());
         let bytes = self.body(key, most, answer.content_length, answer.body).await?;
         Ok(Some(Stored { bytes, tag, modified }))
@@ -196,9 +222,13 @@ impl Store for S3Store {
         while keys.len() < limit {
             let page = PAGE.min(limit - keys.len());
             let request = self.client.list_objects_v2().bucket(bucket).prefix(folder.prefix());
-            let request = request.set_start_after(after.clone()).max_keys(i32::try_from(page).unwrap_or(i32::MAX));
+            let request = request
+                .set_start_after(after.clone())
+                .max_keys(i32::try_from(page).unwrap_or(i32::MAX));
             let answer = request.send().await;
-            let answer = answer.map_err(|error| failed("list", format!("s3://{bucket}/{}", folder.prefix()), error))?;
+            let answer = answer.map_err(|error| {
+                failed("list", format!("s3://{bucket}/{}", folder.prefix()), error)
+            })?;
             let paths = || answer.contents().iter().filter_map(|object| object.key());
             keys.extend(paths().filter_map(Key::parse));
             let Some(last) = paths().next_back() else { break };
@@ -231,16 +261,27 @@ mod tests {
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html#conditional-error-response>
     #[tokio::test]
     async fn a_conflict_is_neither_won_nor_lost() {
-        let canned =
-            Canned::default().s3_error(409, "ConditionalRequestConflict").answer(200, &[("etag", "\"1\"")], "");
+        let canned = Canned::default().s3_error(409, "ConditionalRequestConflict").answer(
+            200,
+            &[("etag", "\"1\"")],
+            "",
+        );
         assert_eq!(store(&canned).create(&record()).await.unwrap(), Written::Done);
         for request in canned.requests() {
-            assert_eq!((request.method.as_str(), request.header("if-none-match")), ("PUT", Some("*")));
+            assert_eq!(
+                (request.method.as_str(), request.header("if-none-match")),
+                ("PUT", Some("*"))
+            );
             assert_eq!(request.header("content-type"), Some("application/json"));
-            assert_eq!(request.header("x-amz-checksum-sha256").unwrap(), checksum::to_header(&Sha256::of(b"7")));
+            assert_eq!(
+                request.header("x-amz-checksum-sha256").unwrap(),
+                checksum::to_header(&Sha256::of(b"7"))
+            );
             assert_eq!(request.body, "7");
         }
-        let lasting = (0..6).fold(Canned::default(), |canned, _| canned.s3_error(409, "ConditionalRequestConflict"));
+        let lasting = (0..6).fold(Canned::default(), |canned, _| {
+            canned.s3_error(409, "ConditionalRequestConflict")
+        });
         let failure = store(&lasting).create(&record()).await.unwrap_err();
         assert_eq!(
             failure.to_string(),
@@ -251,10 +292,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_retry_that_meets_its_own_success_has_lost() {
-        let canned = Canned::default().s3_error(500, "InternalError").s3_error(412, "PreconditionFailed");
+        let canned =
+            Canned::default().s3_error(500, "InternalError").s3_error(412, "PreconditionFailed");
         let tag = Tag("\"0\"".into());
         assert_eq!(store(&canned).replace(&record(), &tag).await.unwrap(), Written::Lost);
-        assert!(canned.requests().iter().all(|request| request.header("if-match") == Some("\"0\"")));
+        assert!(
+            canned.requests().iter().all(|request| request.header("if-match") == Some("\"0\""))
+        );
     }
 
     #[tokio::test]
@@ -266,7 +310,10 @@ mod tests {
             let canned = Canned::default().s3_error(status, code);
             assert!(store(&canned).replace(&record(), &tag).await.is_err(), "{code}");
         }
-        assert_eq!(store(&Canned::default()).replace(&record(), &Tag(String::new())).await.unwrap(), Written::Lost);
+        assert_eq!(
+            store(&Canned::default()).replace(&record(), &Tag(String::new())).await.unwrap(),
+            Written::Lost
+        );
     }
 
     #[tokio::test]
@@ -274,7 +321,9 @@ mod tests {
         let fields = [("etag", "\"1\""), ("last-modified", "Wed, 25 Nov 2026 00:00:00 GMT")];
         // With the length that S3 announces, and without.
         let long = [fields[0], fields[1], ("content-length", "16385")];
-        for (length, fields, read) in [(16_384, &fields[..], 16_384), (16_385, &fields, 0), (16_385, &long, 0)] {
+        for (length, fields, read) in
+            [(16_384, &fields[..], 16_384), (16_385, &fields, 0), (16_385, &long, 0)]
+        {
             let canned = Canned::default().answer(200, fields, " ".repeat(length));
             let stored = store(&canned).get(&Key::Timestamp).await.unwrap().unwrap();
             assert_eq!(stored.bytes.len(), read);

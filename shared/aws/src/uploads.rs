@@ -8,7 +8,9 @@ use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
 use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
 use aws_sdk_s3::types::{ChecksumMode, EncodingType};
 use bytes::BytesMut;
-use tufline_store::{BoxedError, ErrorKind, Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId};
+use tufline_store::{
+    BoxedError, ErrorKind, Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId,
+};
 use tufline_tuf::Time;
 
 use crate::checksum::whole_sha256;
@@ -110,15 +112,25 @@ impl S3Uploads {
         }
         match self.versions(name).await.as_deref() {
             Ok([]) => Ok(Head::Gone { marker: None }),
-            Ok([PastVersion::Marker { version, .. }, ..]) => Ok(Head::Gone { marker: Some(version.clone()) }),
-            Ok([PastVersion::Object { .. } | PastVersion::Forgotten | PastVersion::Unknown, ..]) | Err(_) => Err(error),
+            Ok([PastVersion::Marker { version, .. }, ..]) => {
+                Ok(Head::Gone { marker: Some(version.clone()) })
+            }
+            Ok(
+                [PastVersion::Object { .. } | PastVersion::Forgotten | PastVersion::Unknown, ..],
+            )
+            | Err(_) => Err(error),
         }
     }
 
     /// Whether S3 considers `version` malformed. A HEAD answers only 400 then, as to an expired
     /// token; a GET tells them apart.
     async fn is_malformed(&self, name: &str, version: &VersionId) -> Result<bool> {
-        let request = self.client.get_object().bucket(&self.bucket).key(self.key(name)).version_id(&version.0);
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(self.key(name))
+            .version_id(&version.0);
         match request.range("bytes=0-0").send().await {
             Err(error) if code(&error) == Some("InvalidArgument") => Ok(true),
             Err(error) => Err(failed("look at", self.place(name), error)),
@@ -131,11 +143,17 @@ impl S3Uploads {
         let order = ListingOrder::default();
         let request = self.client.list_object_versions().bucket(&self.bucket).prefix(prefix);
         let request = request.set_key_marker(from.key).set_version_id_marker(from.version);
-        let answer = request.encoding_type(EncodingType::Url).customize().interceptor(order.clone()).send().await;
+        let answer = request
+            .encoding_type(EncodingType::Url)
+            .customize()
+            .interceptor(order.clone())
+            .send()
+            .await;
         let place = || format!("s3://{}/{prefix}*", self.bucket);
         let answer = answer.map_err(|error| failed("list the versions of", place(), error))?;
-        page(&answer, &order)
-            .map_err(|error| StoreError::from_source(ErrorKind::Corrupt, "list the versions of", place(), error))
+        page(&answer, &order).map_err(|error| {
+            StoreError::from_source(ErrorKind::Corrupt, "list the versions of", place(), error)
+        })
     }
 
     fn to_upload(&self, name: &str, head: &HeadObjectOutput) -> Result<Upload> {
@@ -146,7 +164,10 @@ impl S3Uploads {
             name: name.to_owned(),
             version: to_version(head.version_id()),
             length: length.ok_or_else(no_length)?,
-            custom: head.metadata().and_then(|metadata| metadata.get(CUSTOM)).map(|custom| rfc2047::decode(custom)),
+            custom: head
+                .metadata()
+                .and_then(|metadata| metadata.get(CUSTOM))
+                .map(|custom| rfc2047::decode(custom)),
             sha256: whole_sha256(head.checksum_sha256(), head.checksum_type()),
             uploaded: head.last_modified().and_then(to_time),
             unusable: None,
@@ -171,13 +192,18 @@ fn in_parts(tag: Option<&str>) -> bool {
     !(tag.len() == 32 && tag.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-fn page(answer: &ListObjectVersionsOutput, order: &ListingOrder) -> std::result::Result<VersionsPage, BoxedError> {
+fn page(
+    answer: &ListObjectVersionsOutput,
+    order: &ListingOrder,
+) -> std::result::Result<VersionsPage, BoxedError> {
     // An emulator that doesn't know the encoding doesn't confirm it.
     let encoded = answer.encoding_type() == Some(&EncodingType::Url);
     let decode = |key: Option<&str>| {
         let key = key.ok_or("an entry has no key")?;
         if encoded {
-            Ok::<_, BoxedError>(from_listing(key).ok_or_else(|| format!("the key '{key}' is not UTF-8"))?)
+            Ok::<_, BoxedError>(
+                from_listing(key).ok_or_else(|| format!("the key '{key}' is not UTF-8"))?,
+            )
         } else {
             Ok(key.to_owned())
         }
@@ -200,8 +226,8 @@ fn page(answer: &ListObjectVersionsOutput, order: &ListingOrder) -> std::result:
             kind: Kind::Marker,
         })
     });
-    let mixed =
-        mix(&order.entries(), versions, markers).ok_or("cannot tell the order of versions and delete markers")?;
+    let mixed = mix(&order.entries(), versions, markers)
+        .ok_or("cannot tell the order of versions and delete markers")?;
     let next = if answer.is_truncated() == Some(true) {
         let version = answer.next_version_id_marker().map(ToOwned::to_owned);
         Some(Marker { key: Some(decode(answer.next_key_marker())?), version })
@@ -225,7 +251,9 @@ impl Uploads for S3Uploads {
             Ok(head) => return Ok(Head::Object(self.to_upload(name, &head)?)),
             Err(error) if status(&error) == Some(404) => error,
             Err(error) if status(&error) == Some(403) => {
-                return self.gone_by_its_listing(name, failed("look at", self.place(name), error)).await;
+                return self
+                    .gone_by_its_listing(name, failed("look at", self.place(name), error))
+                    .await;
             }
             Err(error) => return Err(failed("look at", self.place(name), error)),
         };
@@ -265,7 +293,9 @@ impl Uploads for S3Uploads {
         let history = entries.map(|entry| {
             let Some(version) = entry.version else { return Ok(PastVersion::Unknown) };
             let why = "an entry has no LastModified";
-            let undated = || StoreError::new(ErrorKind::Corrupt, "list the versions of", self.place(name), why);
+            let undated = || {
+                StoreError::new(ErrorKind::Corrupt, "list the versions of", self.place(name), why)
+            };
             let modified = entry.modified.ok_or_else(undated)?;
             Ok(match entry.kind {
                 Kind::Object { in_parts } => PastVersion::Object { version, modified, in_parts },
@@ -281,8 +311,9 @@ impl Uploads for S3Uploads {
         loop {
             let page = self.list_versions(&self.prefix, from).await?;
             let current = page.entries.into_iter().filter(|entry| entry.is_latest);
-            let found: Vec<String> =
-                current.filter_map(|entry| Some(entry.key.strip_prefix(&self.prefix)?.to_owned())).collect();
+            let found: Vec<String> = current
+                .filter_map(|entry| Some(entry.key.strip_prefix(&self.prefix)?.to_owned()))
+                .collect();
             // A page may hold nothing but the older versions of one name.
             match page.next {
                 Some(next) if found.is_empty() => from = next,
@@ -293,10 +324,18 @@ impl Uploads for S3Uploads {
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>: 416 if nothing is left
     /// from `offset` on.
-    async fn read_into(&self, buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut> {
+    async fn read_into(
+        &self,
+        buffer: BytesMut,
+        upload: &Upload,
+        offset: u64,
+        length: u64,
+    ) -> Result<BytesMut> {
         let Some(range) = range::header(offset, length) else { return Ok(BytesMut::new()) };
-        let request = self.client.get_object().bucket(&self.bucket).key(self.key(&upload.name)).range(range);
-        let request = request.set_version_id(upload.version.as_ref().map(|version| version.0.clone()));
+        let request =
+            self.client.get_object().bucket(&self.bucket).key(self.key(&upload.name)).range(range);
+        let request =
+            request.set_version_id(upload.version.as_ref().map(|version| version.0.clone()));
         match request.send().await {
             Ok(answer) => range::cut(answer, offset, length, buffer)
                 .await
@@ -328,7 +367,10 @@ mod tests {
         let marker = Some(VersionId("m1".into()));
         assert_eq!(uploads(&canned).head("a").await.unwrap(), Head::Gone { marker });
         let canned = Canned::default().answer(405, &headers, "");
-        assert_eq!(uploads(&canned).head_version("a", &VersionId("m1".into())).await.unwrap(), None);
+        assert_eq!(
+            uploads(&canned).head_version("a", &VersionId("m1".into())).await.unwrap(),
+            None
+        );
     }
 
     #[tokio::test]
@@ -339,7 +381,10 @@ mod tests {
             let canned = Canned::default().answer(404, &[], "").answer(status, &[], "");
             assert!(uploads(&canned).head("a").await.is_err());
             canned.requests();
-            let canned = Canned::default().answer(404, &[], "").answer(status, &[], "").s3_error(status, "any");
+            let canned = Canned::default()
+                .answer(404, &[], "")
+                .answer(status, &[], "")
+                .s3_error(status, "any");
             assert!(uploads(&canned).listing_tells().head("a").await.is_err());
             canned.requests();
         }
@@ -348,17 +393,23 @@ mod tests {
         let canned = Canned::default().answer(403, &[], "").s3_error(403, "AccessDenied");
         let failure = uploads(&canned).listing_tells().head("a").await.unwrap_err().to_string();
         assert_eq!(canned.requests().len(), 2);
-        assert!(failure.contains("look at s3://uploads/targets/a") && failure.contains("403"), "{failure}");
+        assert!(
+            failure.contains("look at s3://uploads/targets/a") && failure.contains("403"),
+            "{failure}"
+        );
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>, "Permissions"
     #[tokio::test]
     async fn an_uploader_learns_which_names_below_its_prefix_are_gone() {
         let there = entry("Version", "targets/a", "v1", true);
-        let marker = entry("DeleteMarker", "targets/a", "m1", true) + &entry("Version", "targets/a", "v1", false);
+        let marker = entry("DeleteMarker", "targets/a", "m1", true)
+            + &entry("Version", "targets/a", "v1", false);
         let longer = entry("Version", "targets/a0", "v1", true);
         let forgotten = entry("DeleteMarker", "targets/a", "null", true);
-        let gone = |marker: Option<&str>| Some(Head::Gone { marker: marker.map(|id| VersionId(id.into())) });
+        let gone = |marker: Option<&str>| {
+            Some(Head::Gone { marker: marker.map(|id| VersionId(id.into())) })
+        };
         for (entries, expected) in [
             (String::new(), gone(None)),
             (longer, gone(None)),
@@ -368,11 +419,19 @@ mod tests {
             (forgotten, None),
         ] {
             for answers in [vec![403], vec![404, 403]] {
-                let canned =
-                    answers.into_iter().fold(Canned::default(), |canned, status| canned.answer(status, &[], ""));
+                let canned = answers
+                    .into_iter()
+                    .fold(Canned::default(), |canned, status| canned.answer(status, &[], ""));
                 let canned = canned.answer(200, &[], listing("", &entries, ""));
-                assert_eq!(uploads(&canned).listing_tells().head("a").await.ok(), expected, "{entries}");
-                assert!(canned.requests().last().unwrap().uri.contains("prefix=targets%2Fa"), "only below the prefix");
+                assert_eq!(
+                    uploads(&canned).listing_tells().head("a").await.ok(),
+                    expected,
+                    "{entries}"
+                );
+                assert!(
+                    canned.requests().last().unwrap().uri.contains("prefix=targets%2Fa"),
+                    "only below the prefix"
+                );
             }
         }
     }
@@ -390,8 +449,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_object_from_before_versions_has_none() {
-        let headers =
-            [("x-amz-version-id", "null"), ("content-length", "5"), ("x-amz-meta-tuf-custom", "=?UTF-8?B?w6k=?=")];
+        let headers = [
+            ("x-amz-version-id", "null"),
+            ("content-length", "5"),
+            ("x-amz-meta-tuf-custom", "=?UTF-8?B?w6k=?="),
+        ];
         let canned = Canned::default().answer(200, &headers, "");
         let Head::Object(upload) = uploads(&canned).head("a").await.unwrap() else { panic!() };
         let expected = Upload {
@@ -415,7 +477,13 @@ mod tests {
     }
 
     fn entry(kind: &str, key: &str, version: &str, is_latest: bool) -> String {
-        entry_with(kind, key, version, is_latest, "<LastModified>2026-01-01T00:00:00.000Z</LastModified>")
+        entry_with(
+            kind,
+            key,
+            version,
+            is_latest,
+            "<LastModified>2026-01-01T00:00:00.000Z</LastModified>",
+        )
     }
 
     fn entry_with(kind: &str, key: &str, version: &str, is_latest: bool, more: &str) -> String {
@@ -431,9 +499,13 @@ mod tests {
         let url = "<EncodingType>url</EncodingType>";
         let next = "<NextKeyMarker>targets/a+b</NextKeyMarker><NextVersionIdMarker>v1</NextVersionIdMarker>";
         let old = entry("Version", "targets/a+b", "v1", false);
-        let new = entry("DeleteMarker", "targets/a%01%2B", "m1", true) + &entry("Version", "targets/b", "v2", true);
-        let canned =
-            Canned::default().answer(200, &[], listing(url, &old, next)).answer(200, &[], listing(url, &new, ""));
+        let new = entry("DeleteMarker", "targets/a%01%2B", "m1", true)
+            + &entry("Version", "targets/b", "v2", true);
+        let canned = Canned::default().answer(200, &[], listing(url, &old, next)).answer(
+            200,
+            &[],
+            listing(url, &new, ""),
+        );
         assert_eq!(uploads(&canned).list(Some("a")).await.unwrap(), ["a\u{1}+", "b"]);
         let requests = canned.requests();
         assert!(requests[0].uri.contains("encoding-type=url"), "{}", requests[0].uri);
@@ -446,7 +518,8 @@ mod tests {
     async fn history_keeps_the_order_of_the_answer() {
         let dated = |kind: &str, version: &str, tag: &str, second: u64| {
             let modified = format!("2026-01-01T00:00:0{second}.000Z");
-            let more = format!("<ETag>&quot;{tag}&quot;</ETag><LastModified>{modified}</LastModified>");
+            let more =
+                format!("<ETag>&quot;{tag}&quot;</ETag><LastModified>{modified}</LastModified>");
             entry_with(kind, "targets/a", version, false, &more)
         };
         let md5 = "0123456789abcdef0123456789ABCDEF";
@@ -466,18 +539,23 @@ mod tests {
             PastVersion::Unknown,
             PastVersion::Marker { version: id("m1"), modified: at(0) },
         ];
-        let canned = Canned::default().answer(200, &[], listing("", &(entries.clone() + &others), next));
+        let canned =
+            Canned::default().answer(200, &[], listing("", &(entries.clone() + &others), next));
         assert_eq!(uploads(&canned).versions("a").await.unwrap(), expected);
         canned.requests();
         // It doesn't look beyond a whole page of one name.
-        let next = "<NextKeyMarker>targets/a</NextKeyMarker><NextVersionIdMarker>m1</NextVersionIdMarker>";
+        let next =
+            "<NextKeyMarker>targets/a</NextKeyMarker><NextVersionIdMarker>m1</NextVersionIdMarker>";
         let canned = Canned::default().answer(200, &[], listing("", &entries, next));
         expected.push(PastVersion::Unknown);
         assert_eq!(uploads(&canned).versions("a").await.unwrap(), expected);
         canned.requests();
         // An entry without a date is an error.
-        let canned =
-            Canned::default().answer(200, &[], listing("", &entry_with("Version", "targets/a", "v1", true, ""), ""));
+        let canned = Canned::default().answer(
+            200,
+            &[],
+            listing("", &entry_with("Version", "targets/a", "v1", true, ""), ""),
+        );
         assert!(uploads(&canned).versions("a").await.is_err());
     }
 }

@@ -59,7 +59,8 @@ impl<R: Read> Cutter<R> {
         if rest.is_empty() {
             return Ok(None);
         }
-        let (_, length) = FastCDC::new(rest, self.average / 4, self.average, self.most()).cut(0, rest.len());
+        let (_, length) =
+            FastCDC::new(rest, self.average / 4, self.average, self.most()).cut(0, rest.len());
         self.begin += length.clamp(1, rest.len());
         Ok(rest.get(..length.clamp(1, rest.len())))
     }
@@ -112,7 +113,8 @@ mod tests {
     /// Servers and devices of all versions must cut alike.
     #[test]
     fn the_cuts_are_those_of_the_format() {
-        let lengths = |average| cut(&bytes(200_000), average).iter().map(Vec::len).collect::<Vec<_>>();
+        let lengths =
+            |average| cut(&bytes(200_000), average).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(lengths(32 << 10), [8280, 16471, 36416, 35368, 67385, 34207, 1873]);
         assert_eq!(lengths(64 << 10), [79735, 120_265]);
     }
@@ -123,7 +125,8 @@ mod tests {
         let mut new = old.clone();
         new.splice(1_000_000..1_000_010, *b"something longer");
         let known: std::collections::BTreeSet<Vec<u8>> = cut(&old, 16 << 10).into_iter().collect();
-        let missing = cut(&new, 16 << 10).into_iter().filter(|chunk| !known.contains(chunk)).count();
+        let missing =
+            cut(&new, 16 << 10).into_iter().filter(|chunk| !known.contains(chunk)).count();
         assert!((1..=3).contains(&missing), "{missing}");
     }
 

@@ -82,7 +82,8 @@ struct Header {
 
 impl Header {
     fn read(bytes: &[u8]) -> Result<Self, NotAList> {
-        let mut rest = bytes.strip_prefix(MAGIC).ok_or(NotAList("it doesn't begin as a list does"))?;
+        let mut rest =
+            bytes.strip_prefix(MAGIC).ok_or(NotAList("it doesn't begin as a list does"))?;
         let sha256 = take(&mut rest)?;
         let length = u64::from_le_bytes(take(&mut rest)?);
         let average = u32::from_le_bytes(take(&mut rest)?);
@@ -128,7 +129,8 @@ impl List {
         if header.sha256 != *sha256 || header.length != length {
             return Err(NotAList("it belongs to another target"));
         }
-        let (signed, trailer) = bytes.split_last_chunk::<TRAILER>().ok_or(NotAList("it ends too early"))?;
+        let (signed, trailer) =
+            bytes.split_last_chunk::<TRAILER>().ok_or(NotAList("it ends too early"))?;
         if bytes.len() != HEADER + header.count * ENTRY + TRAILER {
             return Err(NotAList("its length is not the one that it states"));
         }
@@ -276,8 +278,14 @@ mod tests {
         let good = list(&[vec![1; 5000], vec![2; 4096]]);
         let read = |bytes: Vec<u8>| List::read(bytes, &BLOB, 9096).map_err(|NotAList(why)| why);
         assert_eq!(read(good.bytes.clone()), Ok(good.clone()));
-        assert_eq!(List::read(good.bytes.clone(), &[8; 32], 9096), Err(NotAList("it belongs to another target")));
-        assert_eq!(List::read(good.bytes.clone(), &BLOB, 9095), Err(NotAList("it belongs to another target")));
+        assert_eq!(
+            List::read(good.bytes.clone(), &[8; 32], 9096),
+            Err(NotAList("it belongs to another target"))
+        );
+        assert_eq!(
+            List::read(good.bytes.clone(), &BLOB, 9095),
+            Err(NotAList("it belongs to another target"))
+        );
         let with = |at: usize, new: &[u8]| {
             let mut bytes = good.bytes.clone();
             bytes[at..at + new.len()].copy_from_slice(new);

@@ -128,7 +128,12 @@ impl Disk {
     /// Replaces the file at `path` by `bytes`, if `may` allows it for the file's present bytes.
     ///
     /// The caller must hold the lock that keeps other writers of `path` away.
-    pub fn replace(&self, path: &Path, bytes: &[u8], may: impl FnOnce(&[u8]) -> bool) -> io::Result<Written> {
+    pub fn replace(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        may: impl FnOnce(&[u8]) -> bool,
+    ) -> io::Result<Written> {
         let mut current = Vec::new();
         match given::open(path) {
             Ok(mut file) => file.read_to_end(&mut current)?,

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tufline_store::{Blob, Blobs, ErrorKind, Kept, Key, Result, Source, StoreError, Upload, UploadKey, Uploads};
+use tufline_store::{
+    Blob, Blobs, ErrorKind, Kept, Key, Result, Source, StoreError, Upload, UploadKey, Uploads,
+};
 use tufline_tuf::{Hasher, Sha256};
 
 use crate::atomic_files::Temporary;
@@ -61,8 +63,9 @@ impl FolderBlobs {
     fn copy_in_now(&self, upload: &Upload) -> Result<Sha256> {
         let opened = self.uploads.open_version(upload, "copy")?;
         let place = || PathBuf::from(self.uploads.place(&upload.name));
-        let (temporary, sha256) =
-            self.copy(&opened.file, upload.length).map_err(|error| failed("copy", &place(), error))?;
+        let (temporary, sha256) = self
+            .copy(&opened.file, upload.length)
+            .map_err(|error| failed("copy", &place(), error))?;
         opened.check()?;
         // The same bytes under many names are copied each time, but only the first copy has to
         // stay.
@@ -162,8 +165,13 @@ fn share(_from: &File, _to: &File) -> bool {
 }
 
 /// Reads `from` to its end, about `length` bytes, and passes it to `take`, piece by piece.
-fn pump(from: &mut impl Read, length: u64, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-    let mut buffer = vec![0; usize::try_from(length).map_or(AT_ONCE, |length| AT_ONCE.min(length + 1))];
+fn pump(
+    from: &mut impl Read,
+    length: u64,
+    take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer =
+        vec![0; usize::try_from(length).map_or(AT_ONCE, |length| AT_ONCE.min(length + 1))];
     loop {
         match from.read(&mut buffer)? {
             0 => return Ok(()),
@@ -210,7 +218,10 @@ impl Blobs for FolderBlobs {
         // An upload that was not copied before is copied now.
         let threads = if source == Source::Upload { &COPIES } else { &DATA };
         // There is no time limit, so the blob is whole after one call.
-        self.run(threads, move |blobs| blobs.keep_now(&upload, source, &sha256).map(|()| Kept::Whole)).await
+        self.run(threads, move |blobs| {
+            blobs.keep_now(&upload, source, &sha256).map(|()| Kept::Whole)
+        })
+        .await
     }
 
     async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>> {
@@ -227,8 +238,9 @@ impl Blobs for FolderBlobs {
         let path = self.blob(sha256)?;
         // For devices, so it must not wait for other work.
         blocking(move || {
-            let bytes = open(&path)
-                .and_then(|found| found.map(|(file, whole)| read_range(&file, whole, offset, length)).transpose());
+            let bytes = open(&path).and_then(|found| {
+                found.map(|(file, whole)| read_range(&file, whole, offset, length)).transpose()
+            });
             bytes.map_err(|error| failed("read", &path, error))
         })
         .await

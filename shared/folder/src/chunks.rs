@@ -45,15 +45,20 @@ impl Chunks for FolderChunks {
     async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>> {
         let path = self.data.object(&Key::Chunks(*sha256))?;
         blocking(move || {
-            let bytes = open(&path)
-                .and_then(|found| found.map(|(file, whole)| read_range(&file, whole, offset, length)).transpose());
+            let bytes = open(&path).and_then(|found| {
+                found.map(|(file, whole)| read_range(&file, whole, offset, length)).transpose()
+            });
             bytes.map_err(|error| failed("read", &path, error))
         })
         .await
     }
 
     async fn create(&self, sha256: &Sha256, path: &Path) -> Result<Written> {
-        let (data, from, to) = (self.data.clone(), path.to_owned(), self.data.object(&Key::Chunks(*sha256))?);
-        in_turn(&COPIES, move || data.disk().place(&from, &to).map_err(|error| failed("create", &to, error))).await
+        let (data, from, to) =
+            (self.data.clone(), path.to_owned(), self.data.object(&Key::Chunks(*sha256))?);
+        in_turn(&COPIES, move || {
+            data.disk().place(&from, &to).map_err(|error| failed("create", &to, error))
+        })
+        .await
     }
 }

@@ -89,7 +89,8 @@ impl DataFolder {
                 ));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                disk.make(&root.join("tmp")).map_err(|error| failed("make", &root.join("tmp"), error))?;
+                disk.make(&root.join("tmp"))
+                    .map_err(|error| failed("make", &root.join("tmp"), error))?;
                 let _ = disk
                     .create(&format, format!("{FORMAT}\n").as_bytes())
                     .map_err(|error| failed("create", &format, error))?;
@@ -110,7 +111,9 @@ impl DataFolder {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 result => result,
             };
-            emptied.and_then(|()| std::fs::create_dir(&folder)).map_err(|error| failed("clear", &folder, error))?;
+            emptied
+                .and_then(|()| std::fs::create_dir(&folder))
+                .map_err(|error| failed("clear", &folder, error))?;
         }
         let root = File::open(self.path()).map_err(|error| failed("open", self.path(), error))?;
         #[cfg(target_os = "linux")]
@@ -168,7 +171,8 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 pub fn failed(action: &'static str, path: &Path, error: io::Error) -> StoreError {
     let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     let failed = StoreError::from_source(kind_of(&error), action, path.display(), error);
-    let why = if is_full { failed.why + "; make room, and it goes on by itself" } else { failed.why };
+    let why =
+        if is_full { failed.why + "; make room, and it goes on by itself" } else { failed.why };
     StoreError { why, ..failed }
 }
 
@@ -243,7 +247,8 @@ mod tests {
         ] {
             let error = failed("read", Path::new("/a"), errno.into());
             assert_eq!(error.kind, kind, "{error}");
-            let source = std::error::Error::source(&error).unwrap().downcast_ref::<io::Error>().unwrap();
+            let source =
+                std::error::Error::source(&error).unwrap().downcast_ref::<io::Error>().unwrap();
             assert_eq!(source.raw_os_error(), Some(errno.raw_os_error()));
             let is_full = matches!(errno, Errno::NOSPC | Errno::DQUOT);
             let then = if is_full { "; make room, and it goes on by itself" } else { "" };
@@ -258,7 +263,13 @@ mod tests {
         let again = data.clone();
         drop(data);
         let error = DataFolder::lock(again.path()).unwrap_err().to_string();
-        assert!(error.contains(&format!("already in use by another tufline (pid {})", std::process::id())), "{error}");
+        assert!(
+            error.contains(&format!(
+                "already in use by another tufline (pid {})",
+                std::process::id()
+            )),
+            "{error}"
+        );
         DataFolder::open(again.path()).unwrap();
         let path = again.path().to_owned();
         drop(again);
@@ -287,7 +298,10 @@ mod tests {
         std::fs::write(folder.path().join("repository/kept"), "whole").unwrap();
         drop(DataFolder::lock(folder.path()).unwrap());
         assert_eq!(std::fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
-        assert_eq!(std::fs::read_dir(folder.path().join("repository/incoming")).unwrap().count(), 0);
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("repository/incoming")).unwrap().count(),
+            0
+        );
         assert!(folder.path().join("repository/kept").exists());
     }
 

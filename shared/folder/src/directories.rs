@@ -105,7 +105,12 @@ impl Directories {
         if folder.is_dir() {
             // Another thread has just made it, and may not have synced it: the caller must sync it
             // too.
-            made.extend(folder.ancestors().filter(|path| self.is_pending(path)).map(|path| self.enter(path)));
+            made.extend(
+                folder
+                    .ancestors()
+                    .filter(|path| self.is_pending(path))
+                    .map(|path| self.enter(path)),
+            );
             return Ok(());
         }
         if let Some(parent) = folder.parent() {
@@ -120,7 +125,9 @@ impl Directories {
 
     /// Makes the entries of `made` durable.
     pub fn sync_made(&self, made: &[PendingPath<'_>]) -> io::Result<()> {
-        made.iter().filter_map(|folder| folder.path.parent()).try_for_each(|parent| self.sync(parent))
+        made.iter()
+            .filter_map(|folder| folder.path.parent())
+            .try_for_each(|parent| self.sync(parent))
     }
 }
 
@@ -192,7 +199,8 @@ mod tests {
         let directories = Directories::default();
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| assert!(directories.sync(Path::new("/nonexistent/folder")).is_err()));
+                scope
+                    .spawn(|| assert!(directories.sync(Path::new("/nonexistent/folder")).is_err()));
             }
         });
         assert!(lock(&directories.groups).is_empty());

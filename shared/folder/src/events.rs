@@ -124,7 +124,9 @@ impl Events for FileEvents {
         if events.is_empty() {
             return Ok(());
         }
-        let unwritten = |error| StoreError::from_source(ErrorKind::Invalid, "write", self.path().display(), error);
+        let unwritten = |error| {
+            StoreError::from_source(ErrorKind::Invalid, "write", self.path().display(), error)
+        };
         let lines = self.lines(events).map_err(unwritten)?;
         let inner = Arc::clone(&self.0);
         blocking(move || {
@@ -157,7 +159,10 @@ mod tests {
         ] {
             std::fs::write(&path, before).unwrap();
             drop(open(&path).unwrap());
-            assert!(std::fs::read_to_string(&path).unwrap() == after, "{before:.40} became something else");
+            assert!(
+                std::fs::read_to_string(&path).unwrap() == after,
+                "{before:.40} became something else"
+            );
         }
     }
 

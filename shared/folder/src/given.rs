@@ -66,10 +66,14 @@ pub fn open_document(path: &Path) -> io::Result<(impl Read + use<>, u64)> {
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let (document, length) = open_document(path)?;
     // One more byte, so that reading sees the end without growing the buffer.
-    let mut bytes = Vec::with_capacity(usize::try_from(length.min(MOST) + 1).map_err(io::Error::other)?);
+    let mut bytes =
+        Vec::with_capacity(usize::try_from(length.min(MOST) + 1).map_err(io::Error::other)?);
     document.take(MOST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST {
-        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {MOST} bytes")));
+        return Err(io::Error::new(
+            ErrorKind::FileTooLarge,
+            format!("it has more than {MOST} bytes"),
+        ));
     }
     Ok(bytes)
 }
@@ -79,7 +83,8 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read`]; also if it is not UTF-8.
 pub fn read_to_string(path: &Path) -> io::Result<String> {
-    String::from_utf8(read(path)?).map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
+    String::from_utf8(read(path)?)
+        .map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
 }
 
 /// Opens whatever is at `path`, without waiting for another process.
@@ -150,7 +155,8 @@ mod tests {
         ] {
             assert_eq!(why(open(&path)), format!("it is {what}: name a regular file"));
             let expected = if what == "a pipe" {
-                "nothing comes from this pipe, since no process writes to it: name a regular file".into()
+                "nothing comes from this pipe, since no process writes to it: name a regular file"
+                    .into()
             } else {
                 format!("it is {what}: name a regular file")
             };

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair,
+};
 use pkcs8::pkcs5::{pbes2, scrypt};
 use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef, SecretDocument};
 use tough::schema::key::Key as PublicKey;
@@ -92,8 +94,9 @@ impl HolderKey {
     /// # Errors
     /// If the file exists or can't be written, or the system has no randomness.
     pub fn generate(path: &Path, kind: KeyKind, passphrase: &Passphrase) -> Result<Self> {
-        let cannot =
-            |error: BoxedError| StoreError::from_source(ErrorKind::Retry, "make a key in", path.display(), error);
+        let cannot = |error: BoxedError| {
+            StoreError::from_source(ErrorKind::Retry, "make a key in", path.display(), error)
+        };
         let unspecified = |_| cannot("the system has no randomness".into());
         let (document, pair) = match kind {
             KeyKind::Ed25519 => {
@@ -101,7 +104,8 @@ impl HolderKey {
                 (pair.to_pkcs8v1().map_err(unspecified)?, SignKeyPair::ED25519(pair))
             }
             KeyKind::P256 => {
-                let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(unspecified)?;
+                let pair =
+                    EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(unspecified)?;
                 (pair.to_pkcs8v1().map_err(unspecified)?, SignKeyPair::ECDSA(pair))
             }
         };
@@ -125,39 +129,51 @@ impl HolderKey {
         };
         let blocks = read_secret(path, not_key)?;
         let (key, public) = only_key(&blocks).map_err(|why| not_key(&why))?;
-        let refused = |why: String| StoreError::new(ErrorKind::Invalid, "read", path.display(), why);
+        let refused =
+            |why: String| StoreError::new(ErrorKind::Invalid, "read", path.display(), why);
         if !key.is_encrypted && key.label != ENCRYPTED {
             key.expect_usable(Wanted::Private).map_err(refused)?;
         }
         let pair = match &*key.label {
             _ if key.is_encrypted => {
-                return Err(not_key(&format!("its encryption is openssl's old one (Proc-Type); {CONVERT}")));
+                return Err(not_key(&format!(
+                    "its encryption is openssl's old one (Proc-Type); {CONVERT}"
+                )));
             }
             ENCRYPTED => {
-                let encrypted = EncryptedPrivateKeyInfoRef::try_from(&key.contents[..])
-                    .map_err(|error| not_key(&format!("its encryption is not known here ({error}); {CONVERT}")))?;
+                let encrypted =
+                    EncryptedPrivateKeyInfoRef::try_from(&key.contents[..]).map_err(|error| {
+                        not_key(&format!("its encryption is not known here ({error}); {CONVERT}"))
+                    })?;
                 // A wrong passphrase mostly shows in the padding, otherwise in the decrypted text.
-                let wrong = || StoreError::new(ErrorKind::Denied, "read", path.display(), "wrong passphrase");
-                let document = encrypted.decrypt(ask()?.0.as_bytes()).map_err(|error| match error {
-                    pkcs8::Error::EncryptedPrivateKey(
-                        pkcs8::pkcs5::Error::UnsupportedAlgorithm { .. } | pkcs8::pkcs5::Error::NoPbes1CryptSupport,
-                    ) => not_key(&format!("its encryption is too old, or rare; {CONVERT}")),
-                    _ => wrong(),
-                })?;
+                let wrong = || {
+                    StoreError::new(ErrorKind::Denied, "read", path.display(), "wrong passphrase")
+                };
+                let document =
+                    encrypted.decrypt(ask()?.0.as_bytes()).map_err(|error| match error {
+                        pkcs8::Error::EncryptedPrivateKey(
+                            pkcs8::pkcs5::Error::UnsupportedAlgorithm { .. }
+                            | pkcs8::pkcs5::Error::NoPbes1CryptSupport,
+                        ) => not_key(&format!("its encryption is too old, or rare; {CONVERT}")),
+                        _ => wrong(),
+                    })?;
                 Wanted::Private.expect_usable(document.as_bytes()).map_err(refused)?;
                 from_pkcs8(document.as_bytes())
             }
-            SEC1 => EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, &key.contents)
-                .map(SignKeyPair::ECDSA)
-                .map_err(|_| "it is on another curve than P-256"),
+            SEC1 => {
+                EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, &key.contents)
+                    .map(SignKeyPair::ECDSA)
+                    .map_err(|_| "it is on another curve than P-256")
+            }
             PKCS1 => RsaKeyPair::from_der(&key.contents)
                 .map(SignKeyPair::RSA)
                 .map_err(|_| "it is not an RSA key of 2048 bits or more"),
             _ => from_pkcs8(&key.contents),
         };
         let key = Self(pair.map_err(not_key)?);
-        let is_other =
-            |public: &Block| !from_spki(&public.contents).is_ok_and(|public| same_key(&public, &key.public_key()));
+        let is_other = |public: &Block| {
+            !from_spki(&public.contents).is_ok_and(|public| same_key(&public, &key.public_key()))
+        };
         if public.is_some_and(is_other) {
             return Err(not_key(
                 "the PUBLIC KEY beside it belongs to another key: put the key that you mean in a \
@@ -174,7 +190,10 @@ impl HolderKey {
     }
 }
 
-fn encrypt(document: &[u8], passphrase: &Passphrase) -> std::result::Result<SecretDocument, BoxedError> {
+fn encrypt(
+    document: &[u8],
+    passphrase: &Passphrase,
+) -> std::result::Result<SecretDocument, BoxedError> {
     let (mut salt, mut iv) = ([0; 16], [0; 16]);
     for bytes in [&mut salt, &mut iv] {
         SystemRandom::new().fill(bytes).map_err(|_| "the system has no randomness")?;
@@ -199,14 +218,20 @@ fn only_key(blocks: &[Block]) -> std::result::Result<(&Block, Option<&Block>), S
         (Some(key), true, []) => Ok((key, None)),
         (Some(key), true, [public]) if public.label == "PUBLIC KEY" => Ok((key, Some(public))),
         (None, _, [ssh]) if ssh.label == "OPENSSH PRIVATE KEY" => Err(convert_ssh(ssh)),
-        (None, _, [public]) if public.label.ends_with("PUBLIC KEY") || public.label.ends_with("CERTIFICATE") => {
+        (None, _, [public])
+            if public.label.ends_with("PUBLIC KEY") || public.label.ends_with("CERTIFICATE") =>
+        {
             public.expect_usable(Wanted::Private)?;
             Err(format!("it holds a {}; give the private key", public.label))
         }
-        (None, _, [other]) => {
-            Err(format!("it holds a {}, which is none of Ed25519, ECDSA P-256 and RSA in PEM", other.label))
-        }
-        _ => Err(format!("it holds {}: put the key that you mean in a file of its own", key_file::labels(blocks))),
+        (None, _, [other]) => Err(format!(
+            "it holds a {}, which is none of Ed25519, ECDSA P-256 and RSA in PEM",
+            other.label
+        )),
+        _ => Err(format!(
+            "it holds {}: put the key that you mean in a file of its own",
+            key_file::labels(blocks)
+        )),
     }
 }
 
@@ -214,9 +239,11 @@ fn only_key(blocks: &[Block]) -> std::result::Result<(&Block, Option<&Block>), S
 fn convert_ssh(key: &Block) -> String {
     let public = public_of_ssh(&key.contents).unwrap_or_default();
     let how = match Wanted::Private.expect_usable_ssh(public) {
-        Ok(ssh) if ssh.is_ed25519 => "most versions of ssh-keygen cannot convert an Ed25519 key: make a new key with \
+        Ok(ssh) if ssh.is_ed25519 => {
+            "most versions of ssh-keygen cannot convert an Ed25519 key: make a new key with \
              `tufline root keygen`, or see docs/keys.md"
-            .into(),
+                .into()
+        }
         Ok(_) => "convert a copy of it with `ssh-keygen -p -m PKCS8 -f COPY`".into(),
         Err(why) => why,
     };
@@ -273,13 +300,19 @@ mod tests {
             let text = std::fs::read_to_string(&path).unwrap();
             assert!(text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"), "{text}");
             for wrong in ["", "a b ", "A b"] {
-                let error = HolderKey::open(&path, || Ok(passphrase(wrong))).unwrap_err().to_string();
+                let error =
+                    HolderKey::open(&path, || Ok(passphrase(wrong))).unwrap_err().to_string();
                 assert_eq!(error, format!("read {}: wrong passphrase", path.display()));
             }
             let error = HolderKey::generate(&path, kind, &passphrase("x")).unwrap_err().to_string();
             assert!(error.contains("exists"), "{error}");
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "a key is never written over");
-            let public = root::read_public_key(root::to_pem(&made.public_key()).as_bytes(), "a").unwrap();
+            assert_eq!(
+                std::fs::read_to_string(&path).unwrap(),
+                text,
+                "a key is never written over"
+            );
+            let public =
+                root::read_public_key(root::to_pem(&made.public_key()).as_bytes(), "a").unwrap();
             assert_eq!(public, made.public_key());
         }
         assert_eq!(format!("{:?}", passphrase("hidden")), "Passphrase(…)");
@@ -290,10 +323,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.pem");
         let block = |tag: &str| format!("-----BEGIN {tag}-----\nAAAA\n-----END {tag}-----\n");
-        for text in ["x".into(), block("PUBLIC KEY"), block("RSA PRIVATE KEY"), block(PEM_TAG), block(ENCRYPTED)] {
+        for text in [
+            "x".into(),
+            block("PUBLIC KEY"),
+            block("RSA PRIVATE KEY"),
+            block(PEM_TAG),
+            block(ENCRYPTED),
+        ] {
             std::fs::write(&path, &text).unwrap();
             let error = HolderKey::open(&path, || panic!("asked")).unwrap_err().to_string();
-            assert!(error.contains("it holds no private key: ") && !error.contains('\n'), "{error}");
+            assert!(
+                error.contains("it holds no private key: ") && !error.contains('\n'),
+                "{error}"
+            );
         }
     }
 }

@@ -69,7 +69,10 @@ impl KeyFile {
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         PublicKey::Ecdsa {
-            keyval: EcdsaKey { public: self.pair.public_key().as_ref().to_vec().into(), _extra: HashMap::new() },
+            keyval: EcdsaKey {
+                public: self.pair.public_key().as_ref().to_vec().into(),
+                _extra: HashMap::new(),
+            },
             scheme: EcdsaScheme::EcdsaSha2Nistp256,
             _extra: HashMap::new(),
         }
@@ -85,9 +88,9 @@ impl KeyFile {
 
     fn sign_with(&self, message: &[u8], random: &dyn SecureRandom) -> Result<Vec<u8>> {
         let signature = self.pair.sign(random, message);
-        signature
-            .map(|signature| signature.as_ref().to_vec())
-            .map_err(|error| StoreError::from_source(ErrorKind::Retry, "sign with", "a key file", error))
+        signature.map(|signature| signature.as_ref().to_vec()).map_err(|error| {
+            StoreError::from_source(ErrorKind::Retry, "sign with", "a key file", error)
+        })
     }
 }
 
@@ -117,11 +120,12 @@ fn make(path: &Path) -> io::Result<()> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     // A crash may have left a half-written file of the same name.
     let _ = std::fs::remove_file(&temporary);
-    let written =
-        create_secret(&temporary, PEM_TAG, key.as_ref()).and_then(|()| match std::fs::hard_link(&temporary, path) {
+    let written = create_secret(&temporary, PEM_TAG, key.as_ref()).and_then(|()| {
+        match std::fs::hard_link(&temporary, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             result => result,
-        });
+        }
+    });
     let _ = std::fs::remove_file(&temporary);
     written?;
     File::open(folder)?.sync_all()?;
@@ -141,8 +145,9 @@ pub(crate) fn read_secret(path: &Path, not_key: impl Fn(&str) -> StoreError) -> 
 /// Writes a private key in PEM to a new file, durably and readable only for its owner. No copy of
 /// it stays in memory.
 pub(crate) fn create_secret(path: &Path, tag: &'static str, key: &[u8]) -> io::Result<()> {
-    let text =
-        SecretDocument::try_from(key).and_then(|key| key.to_pem(tag, LineEnding::LF)).map_err(io::Error::other)?;
+    let text = SecretDocument::try_from(key)
+        .and_then(|key| key.to_pem(tag, LineEnding::LF))
+        .map_err(io::Error::other)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
@@ -159,9 +164,14 @@ mod tests {
         let made = KeyFile::generate(&path).unwrap().public_key();
         assert_eq!(KeyFile::generate(&path).unwrap().public_key(), made);
         assert_eq!(KeyFile::open(&path).unwrap().public_key(), made);
-        let permissions = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let permissions =
+            |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((permissions(&path), permissions(&folder.path().join("keys"))), (0o600, 0o700));
-        assert_eq!(std::fs::read_dir(folder.path().join("keys")).unwrap().count(), 1, "nothing is left over");
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("keys")).unwrap().count(),
+            1,
+            "nothing is left over"
+        );
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("-----BEGIN PRIVATE KEY-----\n") && !text.contains('\r'));
     }
@@ -188,7 +198,10 @@ mod tests {
         assert_eq!(json["keytype"], "ecdsa");
         assert_eq!(json["scheme"], "ecdsa-sha2-nistp256");
         let public = json["keyval"]["public"].as_str().unwrap();
-        assert!(public.starts_with("-----BEGIN PUBLIC KEY-----\n") && !public.contains('\r'), "{public}");
+        assert!(
+            public.starts_with("-----BEGIN PUBLIC KEY-----\n") && !public.contains('\r'),
+            "{public}"
+        );
         let spki = pem::parse(public).unwrap();
         // The DER of a P-256 SubjectPublicKeyInfo with an uncompressed point (RFC 5480, section 2).
         let head = hex::decode("3059301306072a8648ce3d020106082a8648ce3d030107034200").unwrap();

@@ -11,7 +11,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, statat, unlinkat,
+};
 #[cfg(target_os = "linux")]
 use rustix::fs::{ResolveFlags, StatxFlags, openat2, statx};
 use rustix::io::Errno;
@@ -52,7 +54,15 @@ pub enum Look {
 /// Whether `error` means that there is no such file, for any of the reasons for which a name can
 /// lead nowhere.
 fn is_absence(error: Errno) -> bool {
-    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::ILSEQ | Errno::NXIO)
+    matches!(
+        error,
+        Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::LOOP
+            | Errno::NAMETOOLONG
+            | Errno::ILSEQ
+            | Errno::NXIO
+    )
 }
 
 fn found<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> {
@@ -71,7 +81,8 @@ impl OpenFolder {
 
     /// Opens the folder `segment` in this one; `None` if there is none.
     pub fn folder(&self, segment: &CStr) -> io::Result<Option<Self>> {
-        Ok(found(openat(&self.0, segment, OPEN_FOLDER | OFlags::NOFOLLOW, Mode::empty()))?.map(Self))
+        Ok(found(openat(&self.0, segment, OPEN_FOLDER | OFlags::NOFOLLOW, Mode::empty()))?
+            .map(Self))
     }
 
     /// Opens the folder to which `segments` lead; `None` if there is none.
@@ -123,7 +134,9 @@ impl OpenFolder {
             FileType::Symlink => Look::Other(FileState(stat), "a symbolic link"),
             FileType::Fifo => Look::Other(FileState(stat), "a named pipe"),
             FileType::Socket => Look::Other(FileState(stat), "a socket"),
-            FileType::CharacterDevice | FileType::BlockDevice => Look::Other(FileState(stat), "a device"),
+            FileType::CharacterDevice | FileType::BlockDevice => {
+                Look::Other(FileState(stat), "a device")
+            }
             FileType::Unknown => Look::Other(FileState(stat), "no regular file"),
         }))
     }
@@ -148,7 +161,9 @@ impl OpenFolder {
     pub fn file(&self, segment: &CStr) -> io::Result<Option<File>> {
         // Without NONBLOCK, opening a FIFO would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Some(descriptor) = found(openat(&self.0, segment, flags, Mode::empty()))? else { return Ok(None) };
+        let Some(descriptor) = found(openat(&self.0, segment, flags, Mode::empty()))? else {
+            return Ok(None);
+        };
         let file = File::from(descriptor);
         Ok(FileState::of(&file)?.map(|_| file))
     }
@@ -204,11 +219,16 @@ impl OpenFolder {
                 continue;
             }
             let kind = match entry.file_type() {
-                FileType::Unknown => found(statat(&self.0, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW))?
-                    .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
+                FileType::Unknown => {
+                    found(statat(&self.0, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW))?
+                        .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
+                }
                 kind => kind,
             };
-            entries.push(FolderEntry { name: lossy(entry.file_name()), is_folder: kind == FileType::Directory });
+            entries.push(FolderEntry {
+                name: lossy(entry.file_name()),
+                is_folder: kind == FileType::Directory,
+            });
         }
         entries.sort_unstable_by(|one, other| one.key().cmp(other.key()));
         Ok(entries)
@@ -332,7 +352,12 @@ mod tests {
         let open = OpenFolder::open(folder.path()).unwrap();
         let leads = |segments: &[&str]| open.descend(segments).unwrap().is_some();
         assert!(leads(&["a", "b"]) && leads(&["caf\u{FFFD}", "b"]));
-        assert!(!leads(&["link", "b"]) && !leads(&["a", "link"]) && !leads(&["a", "b", "file"]) && !leads(&["b"]));
+        assert!(
+            !leads(&["link", "b"])
+                && !leads(&["a", "link"])
+                && !leads(&["a", "b", "file"])
+                && !leads(&["b"])
+        );
         assert!(!leads(&["a\0"]) && !leads(&[&"x".repeat(300)]) && !leads(&vec!["a"; 3000]));
         assert!(open.descend(&["a", "b"]).unwrap().unwrap().file(c"file").unwrap().is_some());
     }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
-use tufline_store::{ErrorKind, Hint, Letter, Message, Queue, Queues, Result, StoreError, VersionId, Waiting};
+use tufline_store::{
+    ErrorKind, Hint, Letter, Message, Queue, Queues, Result, StoreError, VersionId, Waiting,
+};
 
 use crate::lock::lock;
 
@@ -118,8 +120,10 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        let again = (!self.is_done)
-            .then(|| QueueEntry { message: self.message.clone(), failures: self.failures.saturating_add(1) });
+        let again = (!self.is_done).then(|| QueueEntry {
+            message: self.message.clone(),
+            failures: self.failures.saturating_add(1),
+        });
         self.queues.let_go(&self.message, again, retry_after(self.failures));
     }
 }
@@ -193,7 +197,10 @@ impl LocalQueues {
             match message {
                 Message::Uploads(hints) => {
                     for hint in hints {
-                        state.put(QueueEntry { message: Message::Uploads(vec![hint]), failures: 0 }, due);
+                        state.put(
+                            QueueEntry { message: Message::Uploads(vec![hint]), failures: 0 },
+                            due,
+                        );
                     }
                 }
                 message => state.put(QueueEntry { message, failures: 0 }, due),
@@ -243,9 +250,10 @@ impl QueueState {
             Some(QueuePlace::Later(at)) => match self.later.remove(&at) {
                 // Another call must not hurry one that failed: sign and publish call each other
                 // while one of them can't go on.
-                Some(other) if is_call && (other.failures > 0 || entry.failures > 0) => {
-                    (QueueEntry { failures: other.failures.max(entry.failures), ..entry }, due.max(at.0))
-                }
+                Some(other) if is_call && (other.failures > 0 || entry.failures > 0) => (
+                    QueueEntry { failures: other.failures.max(entry.failures), ..entry },
+                    due.max(at.0),
+                ),
                 // The merged entry has the earlier time and the fewer failures: a new hint about a
                 // name that keeps failing is handled at once.
                 Some(other) => (other.merge(entry), due.min(at.0)),
@@ -281,7 +289,12 @@ impl QueueState {
     }
 
     /// Takes up to `limit` entries that are due at `now`; returns also when the next one is due.
-    fn take(&mut self, queue: Queue, limit: usize, now: Instant) -> (Vec<QueueEntry>, Option<Instant>) {
+    fn take(
+        &mut self,
+        queue: Queue,
+        limit: usize,
+        now: Instant,
+    ) -> (Vec<QueueEntry>, Option<Instant>) {
         self.ripen(now);
         let mut taken = Vec::new();
         loop {
@@ -312,7 +325,9 @@ impl QueueEntry {
         let hint = match &self.message {
             Message::Uploads(hints) => hints.first()?,
             Message::Large(hint) => hint,
-            Message::Deliveries(_) | Message::Changes(_) | Message::Sign | Message::Publish => return None,
+            Message::Deliveries(_) | Message::Changes(_) | Message::Sign | Message::Publish => {
+                return None;
+            }
         };
         Some(hint.name.split_once('/').map_or("", |(folder, _)| folder))
     }
@@ -320,9 +335,9 @@ impl QueueEntry {
     fn merge(self, later: Self) -> Self {
         let message = match (self.message, later.message) {
             (Message::Large(one), Message::Large(other)) => Message::Large(merge(&one, other)),
-            (Message::Uploads(one), Message::Uploads(other)) => {
-                Message::Uploads(one.into_iter().zip(other).map(|(one, other)| merge(&one, other)).collect())
-            }
+            (Message::Uploads(one), Message::Uploads(other)) => Message::Uploads(
+                one.into_iter().zip(other).map(|(one, other)| merge(&one, other)).collect(),
+            ),
             (_, message) => message,
         };
         Self { message, failures: self.failures.min(later.failures) }
@@ -336,7 +351,8 @@ fn merge(one: &Hint, other: Hint) -> Hint {
 }
 
 fn identity(message: &Message) -> Option<Identity> {
-    let of = |hint: &Hint| Identity::Hint { name: hint.name.clone(), version: hint.version.clone() };
+    let of =
+        |hint: &Hint| Identity::Hint { name: hint.name.clone(), version: hint.version.clone() };
     match message {
         Message::Uploads(hints) => hints.first().map(of),
         Message::Large(hint) => Some(of(hint)),
@@ -359,14 +375,16 @@ impl Queues for LocalQueues {
 
     async fn redrive(&self, queue: Queue, letter: &Letter) -> Result<()> {
         let message = Message::from_body(&letter.body).and_then(|message| message.of(queue));
-        let unreadable = |error| StoreError::from_source(ErrorKind::Invalid, "send to", queue.name(), error);
+        let unreadable =
+            |error| StoreError::from_source(ErrorKind::Invalid, "send to", queue.name(), error);
         let message = message.map_err(unreadable)?;
         self.send(&message, Duration::ZERO).await
     }
 
     async fn waiting(&self, queue: Queue) -> Result<Waiting> {
         let state = lock(&self.one(queue).state);
-        let waiting = state.later.len() + state.ready.len() + state.at_work.values().flatten().count();
+        let waiting =
+            state.later.len() + state.ready.len() + state.at_work.values().flatten().count();
         Ok(Waiting { messages: waiting as u64 + state.in_hand, dead_letters: 0 })
     }
 }
@@ -394,12 +412,22 @@ mod tests {
     async fn hints_about_one_name_are_one_and_a_removal_stays() {
         let queues = LocalQueues::new();
         let versioned = Hint { version: Some(VersionId("1".into())), ..hint("a", false) };
-        queues.send(&Message::Uploads(vec![hint("a", false), hint("b", true)]), Duration::ZERO).await.unwrap();
-        queues.send(&Message::Uploads(vec![hint("a", true), hint("b", false)]), Duration::ZERO).await.unwrap();
+        queues
+            .send(&Message::Uploads(vec![hint("a", false), hint("b", true)]), Duration::ZERO)
+            .await
+            .unwrap();
+        queues
+            .send(&Message::Uploads(vec![hint("a", true), hint("b", false)]), Duration::ZERO)
+            .await
+            .unwrap();
         queues.send(&Message::Uploads(vec![versioned.clone()]), Duration::ZERO).await.unwrap();
         assert_eq!(queues.waiting(Queue::Uploads).await.unwrap().messages, 3);
         let received = queues.receive(Queue::Uploads, 10, Duration::ZERO).await;
-        assert_eq!(hints(&received), [hint("a", true), hint("b", true), versioned], "each version gets its answer");
+        assert_eq!(
+            hints(&received),
+            [hint("a", true), hint("b", true), versioned],
+            "each version gets its answer"
+        );
         assert_eq!(queues.waiting(Queue::Uploads).await.unwrap().messages, 3, "in hand");
         received.into_iter().for_each(Delivery::done);
         assert_eq!(queues.waiting(Queue::Uploads).await.unwrap().messages, 0);
@@ -454,31 +482,38 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_folder_has_its_turn() {
         let queues = LocalQueues::new();
-        let flood: Vec<Hint> = (0..1000).map(|number| hint(&format!("flood/{}/{number}", number % 7), false)).collect();
+        let flood: Vec<Hint> = (0..1000)
+            .map(|number| hint(&format!("flood/{}/{number}", number % 7), false))
+            .collect();
         queues.send(&Message::Uploads(flood), Duration::ZERO).await.unwrap();
         let first = queues.receive(Queue::Uploads, 64, Duration::ZERO).await;
-        assert!(hints(&first).iter().all(|hint| hint.name.starts_with("flood/")), "nobody else wants a turn");
+        assert!(
+            hints(&first).iter().all(|hint| hint.name.starts_with("flood/")),
+            "nobody else wants a turn"
+        );
         for name in ["small/a", "b", "small/c", "other/d", "small/e"] {
             queues.send(&Message::Uploads(vec![hint(name, false)]), Duration::ZERO).await.unwrap();
         }
-        let names = |received: &[Delivery]| hints(received).into_iter().map(|hint| hint.name).collect::<Vec<_>>();
+        let names = |received: &[Delivery]| {
+            hints(received).into_iter().map(|hint| hint.name).collect::<Vec<_>>()
+        };
         let next = names(&queues.receive(Queue::Uploads, 12, Duration::ZERO).await);
-        let others: Vec<&str> = next.iter().map(String::as_str).filter(|name| !name.starts_with("flood/")).collect();
+        let others: Vec<&str> =
+            next.iter().map(String::as_str).filter(|name| !name.starts_with("flood/")).collect();
         assert_eq!(others, ["small/a", "b", "other/d", "small/c", "small/e"]);
         // Within a folder they keep their order, and none is lost.
         let rest = names(&queues.receive(Queue::Uploads, 2000, Duration::ZERO).await);
-        let numbers = names(&first)
-            .into_iter()
-            .chain(next)
-            .chain(rest)
-            .filter_map(|name| name.strip_prefix("flood/").map(|name| name[2..].parse::<u32>().unwrap()));
+        let numbers = names(&first).into_iter().chain(next).chain(rest).filter_map(|name| {
+            name.strip_prefix("flood/").map(|name| name[2..].parse::<u32>().unwrap())
+        });
         assert!(numbers.eq(0..1000));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_failed_upload_of_a_flood_does_not_delay_others() {
         let queues = LocalQueues::new();
-        let flood: Vec<Hint> = (0..100).map(|number| hint(&format!("flood/{number}"), false)).collect();
+        let flood: Vec<Hint> =
+            (0..100).map(|number| hint(&format!("flood/{number}"), false)).collect();
         queues.send(&Message::Uploads(flood), Duration::ZERO).await.unwrap();
         assert_eq!(queues.due(Queue::Uploads), 100);
         let received = queues.receive(Queue::Uploads, 100, Duration::ZERO).await;
@@ -499,7 +534,10 @@ mod tests {
         for removed in [false, true, false] {
             queues.send(&Message::Large(hint("a", removed)), Duration::ZERO).await.unwrap();
         }
-        assert!(queues.receive(Queue::Large, 10, Duration::ZERO).await.is_empty(), "one run at a time");
+        assert!(
+            queues.receive(Queue::Large, 10, Duration::ZERO).await.is_empty(),
+            "one run at a time"
+        );
         received.into_iter().for_each(Delivery::done);
         let received = queues.receive(Queue::Large, 10, Duration::ZERO).await;
         assert_eq!(received.len(), 1);
@@ -517,7 +555,11 @@ mod tests {
         assert_eq!(first.len(), 1);
         queues.send(&Message::Sign, Duration::ZERO).await.unwrap();
         assert!(queues.receive(Queue::Sign, 10, Duration::ZERO).await.is_empty(), "one is in hand");
-        assert_eq!(queues.receive(Queue::Publish, 10, Duration::ZERO).await.len(), 1, "another queue");
+        assert_eq!(
+            queues.receive(Queue::Publish, 10, Duration::ZERO).await.len(),
+            1,
+            "another queue"
+        );
         let second = tokio::spawn({
             let queues = queues.clone();
             async move { queues.receive(Queue::Sign, 10, LONG).await.len() }
@@ -542,7 +584,13 @@ mod tests {
             delivery.return_later();
             queues.send(&Message::Sign, Duration::ZERO).await.unwrap();
         }
-        assert!(waits.iter().zip([0, 200, 400, 800]).all(|(wait, expected)| wait.abs_diff(expected) <= 1), "{waits:?}");
+        assert!(
+            waits
+                .iter()
+                .zip([0, 200, 400, 800])
+                .all(|(wait, expected)| wait.abs_diff(expected) <= 1),
+            "{waits:?}"
+        );
         assert_eq!(queues.waiting(Queue::Sign).await.unwrap().messages, 1);
     }
 

@@ -95,9 +95,15 @@ impl FileSigner {
     }
 
     fn find(&self, role: OnlineRole, key: &PublicKey) -> Result<(PathBuf, Arc<KeyFile>)> {
-        let found = self.keys(role)?.into_iter().find(|(_, file)| same_key(&file.public_key(), key));
+        let found =
+            self.keys(role)?.into_iter().find(|(_, file)| same_key(&file.public_key(), key));
         let missing = || {
-            StoreError::new(ErrorKind::Missing, "find", format!("{}'s key", name(role)), "its file no longer exists")
+            StoreError::new(
+                ErrorKind::Missing,
+                "find",
+                format!("{}'s key", name(role)),
+                "its file no longer exists",
+            )
         };
         found.ok_or_else(missing)
     }
@@ -113,7 +119,8 @@ impl FileSigner {
         let mut keys = Vec::with_capacity(numbers.len());
         for number in numbers {
             let path = path(&self.folder, role, number);
-            let metadata = std::fs::metadata(&path).map_err(|error| failed("read", &path, error))?;
+            let metadata =
+                std::fs::metadata(&path).map_err(|error| failed("read", &path, error))?;
             let which = (metadata.ino(), metadata.mtime(), metadata.mtime_nsec());
             let file = match opened.get(&path) {
                 Some(known) if known.which == which => Arc::clone(&known.file),
@@ -191,13 +198,20 @@ mod tests {
         assert_eq!(signer.add(role).unwrap(), folder.path().join("timestamp.2.pem"));
         let new = signer.newest_key(role).await.unwrap();
         assert_eq!(signer.public_keys(role).await.unwrap(), [old.clone(), new.clone()]);
-        assert_eq!(FileSigner::generate(folder.path()).unwrap().public_keys(role).await.unwrap().len(), 2);
+        assert_eq!(
+            FileSigner::generate(folder.path()).unwrap().public_keys(role).await.unwrap().len(),
+            2
+        );
 
         std::fs::remove_file(signer.file(role, &old).unwrap()).unwrap();
         assert_eq!(signer.public_keys(role).await.unwrap(), [new]);
         assert!(signer.sign(role, &old, b"a").await.is_err());
         let again = FileSigner::generate(folder.path()).unwrap();
-        assert_eq!(again.public_keys(role).await.unwrap().len(), 1, "no first key is made beside a second");
+        assert_eq!(
+            again.public_keys(role).await.unwrap().len(),
+            1,
+            "no first key is made beside a second"
+        );
         assert_eq!(signer.add(role).unwrap(), folder.path().join("timestamp.3.pem"));
     }
 }

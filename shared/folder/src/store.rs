@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tufline_store::{
-    Document, ErrorKind, Folder, Key, Pointer, Result, Store, StoreError, Stored, Tag, Written, expect_readable,
+    Document, ErrorKind, Folder, Key, Pointer, Result, Store, StoreError, Stored, Tag, Written,
+    expect_readable,
 };
 use tufline_tuf::root::PinnedRoot;
 use tufline_tuf::{Hasher, Sha256, Time};
@@ -62,7 +63,11 @@ fn get(data: &DataFolder, path: &Path, most: u64) -> io::Result<Option<Stored>> 
         digest = Some(Tag(hasher.finish().to_string()));
     }
     data.disk().sync_entry(path)?;
-    Ok(Some(Stored { tag: digest.unwrap_or_else(|| tag(&bytes)), bytes: Bytes::from(bytes), modified }))
+    Ok(Some(Stored {
+        tag: digest.unwrap_or_else(|| tag(&bytes)),
+        bytes: Bytes::from(bytes),
+        modified,
+    }))
 }
 
 /// Whether a power cut may lose the object at `key`.
@@ -110,7 +115,13 @@ fn replace(data: &DataFolder, path: &Path, bytes: &[u8], expected: &Tag) -> io::
 
 /// Adds up to `limit` paths of objects below `folder` to `found`, in order, beginning after
 /// `after`. All paths are relative to `root`; `folder` ends in `/`.
-fn list(root: &Path, folder: &str, after: &str, limit: usize, found: &mut Vec<String>) -> io::Result<()> {
+fn list(
+    root: &Path,
+    folder: &str,
+    after: &str,
+    limit: usize,
+    found: &mut Vec<String>,
+) -> io::Result<()> {
     let entries = match std::fs::read_dir(root.join(folder)) {
         Err(error) if is_absence(&error) => return Ok(()),
         result => result?,
@@ -200,7 +211,9 @@ impl Store for FolderStore {
     async fn replace(&self, document: &Pointer, expected: &Tag) -> Result<Written> {
         expect_readable("replace", document)?;
         let (bytes, expected) = (document.bytes().clone(), expected.clone());
-        let work = self.work("replace", document.key(), move |data, path| replace(data, path, &bytes, &expected))?;
+        let work = self.work("replace", document.key(), move |data, path| {
+            replace(data, path, &bytes, &expected)
+        })?;
         in_turn(&DATA, work).await
     }
 
@@ -212,11 +225,19 @@ impl Store for FolderStore {
             let place = root.join(folder.prefix());
             let mut found = Vec::new();
             list(&root, folder.prefix(), &after, limit, &mut found)
-                .and_then(|()| found.iter().try_for_each(|path| data.disk().sync_entry(&root.join(path))))
+                .and_then(|()| {
+                    found.iter().try_for_each(|path| data.disk().sync_entry(&root.join(path)))
+                })
                 .map_err(|error: io::Error| failed("list", &place, error))?;
             let keys = found.iter().map(|path| {
-                let not_key =
-                    || StoreError::new(ErrorKind::Corrupt, "list", place.display(), format!("{path} is not a key"));
+                let not_key = || {
+                    StoreError::new(
+                        ErrorKind::Corrupt,
+                        "list",
+                        place.display(),
+                        format!("{path} is not a key"),
+                    )
+                };
                 Key::parse(path).ok_or_else(not_key)
             });
             keys.collect()
@@ -238,7 +259,8 @@ mod tests {
         for key in [Key::root(2), Key::Announced] {
             let path = data.object(&key).unwrap();
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            for (length, read) in [(key.most_bytes(), key.most_bytes()), (key.most_bytes() + 1, 0)] {
+            for (length, read) in [(key.most_bytes(), key.most_bytes()), (key.most_bytes() + 1, 0)]
+            {
                 std::fs::write(&path, vec![b' '; length]).unwrap();
                 assert_eq!(store.get(&key).await.unwrap().unwrap().bytes.len(), read);
             }
@@ -254,7 +276,9 @@ mod tests {
         let data = DataFolder::lock(folder.path()).unwrap();
         let store = FolderStore::new(&data);
         let key = Key::Hashed(UploadKey::new("a", &VersionId("1".into())));
-        let receipt = Document::record(key.clone(), &serde_json::json!({"sha256": "…", "length": 1})).unwrap();
+        let receipt =
+            Document::record(key.clone(), &serde_json::json!({"sha256": "…", "length": 1}))
+                .unwrap();
         let path = data.object(&key).unwrap();
         let zeros = vec![0; receipt.bytes().len()];
         let cuts = (0..receipt.bytes().len()).map(|cut| receipt.bytes()[..cut].to_vec());

@@ -42,14 +42,18 @@ pub(crate) async fn in_turn<T: Send + 'static>(
 }
 
 /// Runs file work on tokio's own blocking threads, without waiting for other file work.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     outcome(tokio::task::spawn_blocking(work)).await
 }
 
 async fn outcome<T>(work: JoinHandle<Result<T>>) -> Result<T> {
     match work.await {
         Ok(result) => result,
-        Err(error) => Err(StoreError::from_source(ErrorKind::Retry, "finish", "a file operation", error)),
+        Err(error) => {
+            Err(StoreError::from_source(ErrorKind::Retry, "finish", "a file operation", error))
+        }
     }
 }
 

@@ -148,7 +148,11 @@ fn locate(mut folder: OpenFolder, name: &str) -> io::Result<UploadPlace> {
     if !above.is_empty() {
         match folder.descend(above)? {
             Some(below) => folder = below,
-            None => return Ok(folder.link_on_the_way(above)?.map_or(UploadPlace::Nowhere, UploadPlace::BehindLink)),
+            None => {
+                return Ok(folder
+                    .link_on_the_way(above)?
+                    .map_or(UploadPlace::Nowhere, UploadPlace::BehindLink));
+            }
         }
     }
     let raw = folder.raw_name(last)?;
@@ -163,7 +167,9 @@ fn side_file(raw: &CStr) -> io::Result<CString> {
 
 /// Whether `raw` is the side file of another file in the folder.
 fn is_side_file(folder: &OpenFolder, raw: &CStr) -> io::Result<bool> {
-    let Some(target) = raw.to_bytes().strip_suffix(SIDE_FILE_SUFFIX.as_bytes()) else { return Ok(false) };
+    let Some(target) = raw.to_bytes().strip_suffix(SIDE_FILE_SUFFIX.as_bytes()) else {
+        return Ok(false);
+    };
     let target = CString::new(target).map_err(io::Error::other)?;
     Ok(!target.is_empty() && matches!(folder.look(&target)?, Some(Look::File(_) | Look::Other(..))))
 }
@@ -183,9 +189,17 @@ pub fn find(folder: OpenFolder, name: &str) -> io::Result<Option<Found>> {
     let (folder, raw) = match locate(folder.try_clone()?, name)? {
         UploadPlace::At(folder, raw) => (folder, raw),
         UploadPlace::BehindLink(state) => {
-            let why =
-                unusable("a symbolic link is in the place of its folder", "links are not followed: put a folder there");
-            return Ok(Some(Found { folder, raw: CString::default(), state, side: None, unusable: why }));
+            let why = unusable(
+                "a symbolic link is in the place of its folder",
+                "links are not followed: put a folder there",
+            );
+            return Ok(Some(Found {
+                folder,
+                raw: CString::default(),
+                state,
+                side: None,
+                unusable: why,
+            }));
         }
         UploadPlace::Nowhere => return Ok(None),
     };
@@ -195,7 +209,9 @@ pub fn find(folder: OpenFolder, name: &str) -> io::Result<Option<Found>> {
     }
     let (state, mut why) = match look {
         Some(Look::File(state)) => (state, unfinished(name)),
-        Some(Look::Other(state, what)) => (state, unusable(&format!("it is {what}"), "put a regular file there")),
+        Some(Look::Other(state, what)) => {
+            (state, unusable(&format!("it is {what}"), "put a regular file there"))
+        }
         None | Some(Look::Folder) => return Ok(None),
     };
     let side_name = side_file(&raw)?;
@@ -204,7 +220,10 @@ pub fn find(folder: OpenFolder, name: &str) -> io::Result<Option<Found>> {
         && side.is_none()
         && let Some(Look::Other(_, what)) = folder.look(&side_name)?
     {
-        why = unusable(&format!("its {SIDE_FILE_SUFFIX} is {what}"), "put a regular file there, or remove it");
+        why = unusable(
+            &format!("its {SIDE_FILE_SUFFIX} is {what}"),
+            "put a regular file there, or remove it",
+        );
     }
     Ok(Some(Found { folder, raw, state, side, unusable: why }))
 }
@@ -238,7 +257,9 @@ pub enum Seen {
 
 /// Looks at `name` below `root`, for the watcher.
 pub fn see(root: &OpenFolder, name: &str) -> io::Result<Seen> {
-    let UploadPlace::At(folder, raw) = locate(root.try_clone()?, name)? else { return Ok(Seen::Nothing) };
+    let UploadPlace::At(folder, raw) = locate(root.try_clone()?, name)? else {
+        return Ok(Seen::Nothing);
+    };
     if is_side_file(&folder, &raw)? {
         return Ok(Seen::Nothing);
     }
@@ -260,7 +281,10 @@ fn state(folder: &OpenFolder, raw: &CStr) -> io::Result<Option<FileState>> {
 fn stamp_of(folder: &OpenFolder, raw: &CStr) -> io::Result<Option<(Stamp, Pair)>> {
     let Some(file) = state(folder, raw)? else { return Ok(None) };
     let side = state(folder, &side_file(raw)?)?;
-    Ok(Some((Stamp { file: file.stamp(), side: side.map(|side| side.stamp()) }, Pair { file, side })))
+    Ok(Some((
+        Stamp { file: file.stamp(), side: side.map(|side| side.stamp()) },
+        Pair { file, side },
+    )))
 }
 
 /// Calls `visit` for each upload below the folder `name` (empty, or ending in `/`), in the order of
@@ -314,8 +338,13 @@ pub fn walk(
             }
             continue;
         }
-        let is_side = entry.name.strip_suffix(SIDE_FILE_SUFFIX).is_some_and(|target| files.contains(target));
-        if *path > *after && unfinished(&path).is_none() && !is_side && !visit(folder, &entry.name, path)? {
+        let is_side =
+            entry.name.strip_suffix(SIDE_FILE_SUFFIX).is_some_and(|target| files.contains(target));
+        if *path > *after
+            && unfinished(&path).is_none()
+            && !is_side
+            && !visit(folder, &entry.name, path)?
+        {
             return Ok(false);
         }
     }
@@ -325,7 +354,8 @@ pub fn walk(
 /// Removes the leftover of a killed `tufline upload`. If that fails, no harm is done: it isn't an
 /// upload.
 fn collect(folder: &OpenFolder, name: &str, left: &str) {
-    let removed = CString::new(left).map_err(io::Error::other).and_then(|raw| folder.remove_abandoned(&raw));
+    let removed =
+        CString::new(left).map_err(io::Error::other).and_then(|raw| folder.remove_abandoned(&raw));
     match removed {
         Ok(true) => tracing::info!("removed {name}{left}, which an interrupted upload left"),
         Ok(false) => {}

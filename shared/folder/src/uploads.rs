@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use tufline_store::{Clock, ErrorKind, Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId, Written};
+use tufline_store::{
+    Clock, ErrorKind, Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId, Written,
+};
 use tufline_tuf::Time;
 
 use crate::data::{DataFolder, failed};
@@ -105,15 +107,24 @@ impl FolderUploads {
     /// # Errors
     /// If the folder cannot be made or read on first use, or the record cannot be read.
     pub fn open(data: &DataFolder, root: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self> {
-        let root = std::path::absolute(root.as_ref()).map_err(|error| failed("find", root.as_ref(), error))?;
+        let root = std::path::absolute(root.as_ref())
+            .map_err(|error| failed("find", root.as_ref(), error))?;
         let record = data.path().join(RECORD);
         let identity = match given::read_to_string(&record) {
             Ok(identity) => Some(identity.trim().to_owned()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed("read", &record, error)),
         };
-        let known = Known { data: data.clone(), identity: Mutex::new(identity.clone().unwrap_or_default()) };
-        let uploads = Self(Arc::new(UploadsState { root, known: Some(known), told: Mutex::default(), clock }));
+        let known = Known {
+            data: data.clone(),
+            identity: Mutex::new(identity.clone().unwrap_or_default()),
+        };
+        let uploads = Self(Arc::new(UploadsState {
+            root,
+            known: Some(known),
+            told: Mutex::default(),
+            clock,
+        }));
         if identity.is_none() {
             let root = uploads.path();
             std::fs::create_dir_all(root).map_err(|error| failed("make", root, error))?;
@@ -155,7 +166,8 @@ impl FolderUploads {
         });
         // `Lost` means that somebody removed the record meanwhile: then the next start records the
         // folder that is there.
-        let (Written::Done | Written::Lost) = written.map_err(|error| failed("write", &record, error))?;
+        let (Written::Done | Written::Lost) =
+            written.map_err(|error| failed("write", &record, error))?;
         identity.clone_into(&mut lock(&known.identity));
         Ok(())
     }
@@ -203,7 +215,12 @@ impl FolderUploads {
     fn look(&self) -> Result<Option<(OpenFolder, String)>> {
         let root = self.path();
         let folder = match OpenFolder::open(root) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
                 return Ok(None);
             }
             result => result.map_err(|error| failed("open", root, error))?,
@@ -225,7 +242,11 @@ impl FolderUploads {
                 "there is no folder; bring it back, and it goes on by \
                                         itself",
             )),
-            Some((folder, identity)) if self.0.known.as_ref().is_none_or(|known| known.is(&identity)) => Ok(folder),
+            Some((folder, identity))
+                if self.0.known.as_ref().is_none_or(|known| known.is(&identity)) =>
+            {
+                Ok(folder)
+            }
             Some(_) => Err(self.not_there(
                 "another folder is in its place, as after a copy of the data folder; it is \
                  accepted once it has the published files, or after `tufline accept-removals`",
@@ -241,8 +262,14 @@ impl FolderUploads {
 
     /// Opens the file of `upload`, which must still be that version. `action` names the purpose in
     /// errors. Bytes read from it count only after [`OpenedUpload::check`].
-    pub(crate) fn open_version<'a>(&'a self, upload: &'a Upload, action: &'static str) -> Result<OpenedUpload<'a>> {
-        let unfinished = |why: &str| StoreError::new(ErrorKind::Unfinished, action, self.place(&upload.name), why);
+    pub(crate) fn open_version<'a>(
+        &'a self,
+        upload: &'a Upload,
+        action: &'static str,
+    ) -> Result<OpenedUpload<'a>> {
+        let unfinished = |why: &str| {
+            StoreError::new(ErrorKind::Unfinished, action, self.place(&upload.name), why)
+        };
         let changed = || unfinished("it changed meanwhile; it is retried");
         let found = self.find(self.folder()?, &upload.name)?.ok_or_else(changed)?;
         if upload.version.as_ref() != Some(&found.version()) {
@@ -252,8 +279,10 @@ impl FolderUploads {
             return Err(unfinished("it is being written, or has just changed; it is retried"));
         }
         self.wait_for_tick(&found.state);
-        let file =
-            found.folder.file(&found.raw).map_err(|error| failed(action, &self.path().join(&upload.name), error))?;
+        let file = found
+            .folder
+            .file(&found.raw)
+            .map_err(|error| failed(action, &self.path().join(&upload.name), error))?;
         Ok(OpenedUpload { uploads: self, upload, action, file: file.ok_or_else(changed)?, found })
     }
 
@@ -262,7 +291,8 @@ impl FolderUploads {
     fn counts(&self, name: &str, found: &Found) -> Result<bool> {
         let Some(told) = lock(&self.0.told).clone() else { return Ok(true) };
         let told = lock(&told).get(name).copied().flatten();
-        let stamp = found.stamp().map_err(|error| failed("look at", &self.path().join(name), error))?;
+        let stamp =
+            found.stamp().map_err(|error| failed("look at", &self.path().join(name), error))?;
         Ok(told == Some(stamp))
     }
 
@@ -289,7 +319,10 @@ impl FolderUploads {
         }
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let uploads = self.clone();
         in_turn(&UPLOADS, move || work(&uploads)).await
     }
@@ -366,7 +399,13 @@ impl Uploads for FolderUploads {
         .await
     }
 
-    async fn read_into(&self, buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut> {
+    async fn read_into(
+        &self,
+        buffer: BytesMut,
+        upload: &Upload,
+        offset: u64,
+        length: u64,
+    ) -> Result<BytesMut> {
         let upload = upload.clone();
         self.run(move |uploads| {
             let opened = uploads.open_version(&upload, "read")?;
@@ -389,7 +428,13 @@ pub fn read_range(file: &File, whole: u64, offset: u64, length: u64) -> io::Resu
 }
 
 /// The same, into `buffer`, replacing its contents.
-fn fill(mut buffer: BytesMut, file: &File, whole: u64, offset: u64, length: u64) -> io::Result<BytesMut> {
+fn fill(
+    mut buffer: BytesMut,
+    file: &File,
+    whole: u64,
+    offset: u64,
+    length: u64,
+) -> io::Result<BytesMut> {
     let length = length.min(whole.saturating_sub(offset));
     // Existing bytes need no zeros, since they are overwritten.
     buffer.resize(usize::try_from(length).map_err(io::Error::other)?, 0);

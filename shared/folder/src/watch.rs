@@ -104,9 +104,9 @@ impl Watcher {
     pub fn start(uploads: &FolderUploads) -> (Self, mpsc::Receiver<Vec<Hint>>) {
         let (sender, receiver) = mpsc::channel(4);
         // While it is not mounted, no files are known.
-        let there = uploads
-            .folder()
-            .and_then(|root| stamps(root, "").map_err(|error| failed("look through", uploads.path(), error)));
+        let there = uploads.folder().and_then(|root| {
+            stamps(root, "").map_err(|error| failed("look through", uploads.path(), error))
+        });
         let there = there.unwrap_or_default().into_iter().map(|(name, _)| (name, None));
         let known = Told::new(Mutex::new(there.collect()));
         uploads.only(&known);
@@ -296,7 +296,9 @@ impl WatchState {
             let Some((name, target)) = self.names(&path) else { continue };
             match notice {
                 Notice::Written => _ = self.writing.insert(name.clone()),
-                Notice::Created | Notice::Closed | Notice::Renamed => _ = self.writing.remove(&name),
+                Notice::Created | Notice::Closed | Notice::Renamed => {
+                    _ = self.writing.remove(&name)
+                }
                 Notice::Looked => {}
             }
             if let Some(target) = target {
@@ -309,8 +311,12 @@ impl WatchState {
         }
         self.look_at(names, told).await?;
         let now = Instant::now();
-        let folders: Vec<String> =
-            self.folders.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
+        let folders: Vec<String> = self
+            .folders
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(name, _)| name.clone())
+            .collect();
         for folder in folders {
             self.folders.remove(&folder);
             self.look_below(&folder, Notice::Looked, told).await?;
@@ -347,9 +353,11 @@ impl WatchState {
             return Ok(());
         }
         let notices = Arc::clone(&self.notices);
-        let watch =
-            RecommendedWatcher::new(move |event| notices.take(event), Config::default().with_follow_symlinks(false))
-                .and_then(|mut watcher| watcher.watch(&path, RecursiveMode::Recursive).map(|()| watcher));
+        let watch = RecommendedWatcher::new(
+            move |event| notices.take(event),
+            Config::default().with_follow_symlinks(false),
+        )
+        .and_then(|mut watcher| watcher.watch(&path, RecursiveMode::Recursive).map(|()| watcher));
         match watch {
             Ok(watcher) => {
                 self.watch = Some((watcher, identity));
@@ -360,7 +368,10 @@ impl WatchState {
             Err(error) => {
                 let reason = error.to_string();
                 if self.unwatched.as_ref() != Some(&reason) {
-                    tracing::warn!(reason, "uploads are noticed within seconds only: the folder can't be watched");
+                    tracing::warn!(
+                        reason,
+                        "uploads are noticed within seconds only: the folder can't be watched"
+                    );
                 }
                 self.unwatched = Some(reason);
             }
@@ -370,11 +381,18 @@ impl WatchState {
 
     /// Looks at the uploads below `folder` (a name that ends in `/`, or empty for all), and at the
     /// names there that were reported.
-    async fn look_below(&mut self, folder: &str, notice: Notice, told: &mut Vec<Hint>) -> Result<()> {
+    async fn look_below(
+        &mut self,
+        folder: &str,
+        notice: Notice,
+        told: &mut Vec<Hint>,
+    ) -> Result<()> {
         let (uploads, name) = (self.uploads.clone(), folder.to_owned());
         let found = blocking(move || {
             let root = uploads.folder()?;
-            stamps(root, &name).map_err(|error: io::Error| failed("look through", &uploads.path().join(&name), error))
+            stamps(root, &name).map_err(|error: io::Error| {
+                failed("look through", &uploads.path().join(&name), error)
+            })
         })
         .await?;
         let found: BTreeMap<String, Stamp> = found.into_iter().collect();
@@ -390,7 +408,10 @@ impl WatchState {
 
     /// The stamp with which `name` was reported; `Some(None)` if the file was there at the start
     /// and was not reported yet.
-    #[expect(clippy::option_option, reason = "unknown, or there at the start, or reported with this stamp")]
+    #[expect(
+        clippy::option_option,
+        reason = "unknown, or there at the start, or reported with this stamp"
+    )]
     fn known(&self, name: &str) -> Option<Option<Stamp>> {
         lock(&self.known).get(name).copied()
     }
@@ -402,12 +423,16 @@ impl WatchState {
         names.take_while(|name| name.starts_with(folder)).cloned().collect()
     }
 
-    async fn see<K: Send + 'static>(&self, names: Vec<(String, K)>) -> Result<Vec<(String, K, Result<Seen>)>> {
+    async fn see<K: Send + 'static>(
+        &self,
+        names: Vec<(String, K)>,
+    ) -> Result<Vec<(String, K, Result<Seen>)>> {
         let uploads = self.uploads.clone();
         blocking(move || {
             let root = uploads.folder()?;
             let see = |(name, with): (String, K)| {
-                let seen = see(&root, &name).map_err(|error| failed("look at", &uploads.path().join(&name), error));
+                let seen = see(&root, &name)
+                    .map_err(|error| failed("look at", &uploads.path().join(&name), error));
                 (name, with, seen)
             };
             Ok(names.into_iter().map(see).collect())
@@ -415,7 +440,11 @@ impl WatchState {
         .await
     }
 
-    async fn look_at(&mut self, names: HashMap<String, Notice>, told: &mut Vec<Hint>) -> Result<()> {
+    async fn look_at(
+        &mut self,
+        names: HashMap<String, Notice>,
+        told: &mut Vec<Hint>,
+    ) -> Result<()> {
         let mut names: Vec<(String, Notice)> = names.into_iter().collect();
         while !names.is_empty() {
             let mut below = Vec::new();
@@ -428,7 +457,11 @@ impl WatchState {
                     }
                     Ok(Seen::Nothing) => {
                         // If a folder is gone, so are the files in it.
-                        names.extend(self.told_below(&format!("{name}/")).into_iter().map(|name| (name, notice)));
+                        names.extend(
+                            self.told_below(&format!("{name}/"))
+                                .into_iter()
+                                .map(|name| (name, notice)),
+                        );
                         self.gone(name);
                     }
                     // One file that can't be looked at must not hold back the others; hash reports
@@ -476,7 +509,9 @@ impl WatchState {
 
     /// Reports the names that are gone, when it is time.
     fn tell_gone(&mut self, told: &mut Vec<Hint>) {
-        let Some(leaving) = self.leaving.take_if(|leaving| leaving.due <= Instant::now()) else { return };
+        let Some(leaving) = self.leaving.take_if(|leaving| leaving.due <= Instant::now()) else {
+            return;
+        };
         for name in leaving.names {
             lock(&self.known).remove(&name);
             told.push(Hint { name, removed: true, version: None });
@@ -526,7 +561,8 @@ impl WatchState {
             }
             before => {
                 let said = before.is_some_and(|before| before.said);
-                self.unquiet.insert(name, Unquiet { stamp, since: now, due: now + quiet, complete, said });
+                self.unquiet
+                    .insert(name, Unquiet { stamp, since: now, due: now + quiet, complete, said });
             }
         }
     }
@@ -541,14 +577,17 @@ impl WatchState {
     async fn look_at_quiet(&mut self, told: &mut Vec<Hint>) -> Result<()> {
         let now = Instant::now();
         let due = self.unquiet.iter().filter(|(_, unquiet)| unquiet.due <= now);
-        let due: Vec<(String, Unquiet)> = due.map(|(name, unquiet)| (name.clone(), *unquiet)).collect();
+        let due: Vec<(String, Unquiet)> =
+            due.map(|(name, unquiet)| (name.clone(), *unquiet)).collect();
         if due.is_empty() {
             return Ok(());
         }
         let mut unsure = Vec::new();
         for (name, before, seen) in self.see(due).await? {
             match seen {
-                Ok(Seen::Upload(stamp, _)) if stamp != before.stamp => self.found(name, stamp, Notice::Looked, told),
+                Ok(Seen::Upload(stamp, _)) if stamp != before.stamp => {
+                    self.found(name, stamp, Notice::Looked, told)
+                }
                 Ok(Seen::Upload(stamp, _)) if before.complete && !self.is_written(&name) => {
                     self.tell(name, stamp, told);
                 }
@@ -561,12 +600,17 @@ impl WatchState {
             return Ok(());
         }
         let pairs = unsure.iter().map(|(_, _, pair)| pair);
-        let files: Vec<FileState> = pairs.flat_map(|pair| [pair.file].into_iter().chain(pair.side)).collect();
+        let files: Vec<FileState> =
+            pairs.flat_map(|pair| [pair.file].into_iter().chain(pair.side)).collect();
         let uploads = self.uploads.clone();
         let open = blocking(move || Ok(OpenFiles::among(&uploads.folder()?, &files))).await?;
         for (name, before, pair) in unsure {
             let files = [pair.file].into_iter().chain(pair.side);
-            let unchanged = files.clone().map(|file| self.uploads.unchanged_for(&file)).min().unwrap_or_default();
+            let unchanged = files
+                .clone()
+                .map(|file| self.uploads.unchanged_for(&file))
+                .min()
+                .unwrap_or_default();
             let unchanged = unchanged.max(before.since.elapsed());
             let writers = files.map(|file| open.writers(&file)).max().unwrap_or(Writers::Unknown);
             let again = match (self.is_written(&name), writers) {
@@ -583,7 +627,10 @@ impl WatchState {
                 unquiet.due = Instant::now() + again;
                 if !unquiet.said && unquiet.since.elapsed() >= LONG_WRITTEN {
                     unquiet.said = true;
-                    tracing::info!(name, "it is open for writing: it counts once its writer has closed it");
+                    tracing::info!(
+                        name,
+                        "it is open for writing: it counts once its writer has closed it"
+                    );
                 }
             }
         }
@@ -625,7 +672,9 @@ mod tests {
     async fn nobody_reads_a_file_before_the_watcher_has_reported_it() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataFolder::lock(folder.path().join("data")).unwrap();
-        let uploads = FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock)).unwrap();
+        let uploads =
+            FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock))
+                .unwrap();
         let path = |name: &str| uploads.path().join(name);
         let is_given = |name: &str| {
             let upload = uploads.current(name).unwrap().unwrap();

@@ -20,8 +20,16 @@ use crate::open_folder::{FileState, OpenFolder};
 /// The file systems to which no other machine writes, by their magic numbers
 /// (<https://man7.org/linux/man-pages/man2/statfs.2.html>): ext2 to ext4, XFS, Btrfs, F2FS, tmpfs,
 /// ZFS, bcachefs, overlayfs.
-const LOCAL: [u64; 8] =
-    [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x0102_1994, 0x2FC1_2FC1, 0xCA45_1A4E, 0x794C_7630];
+const LOCAL: [u64; 8] = [
+    0xEF53,
+    0x5846_5342,
+    0x9123_683E,
+    0xF2F5_2010,
+    0x0102_1994,
+    0x2FC1_2FC1,
+    0xCA45_1A4E,
+    0x794C_7630,
+];
 
 /// The initial PID namespace, which sees the processes of all others (the kernel's
 /// `PROC_PID_INIT_INO`).
@@ -53,7 +61,8 @@ impl OpenFiles {
     /// `folder`.
     pub fn among(folder: &OpenFolder, files: &[FileState]) -> Self {
         let places: HashSet<(u64, u64)> = files.iter().map(FileState::place).collect();
-        let mut found = Self { more: !is_local(folder) || !sees_all_processes(), ..Self::default() };
+        let mut found =
+            Self { more: !is_local(folder) || !sees_all_processes(), ..Self::default() };
         let Ok(processes) = std::fs::read_dir("/proc") else { return Self { more: true, ..found } };
         for process in processes.flatten() {
             if process.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit) {
@@ -69,7 +78,8 @@ impl OpenFiles {
             Err(error) => {
                 // After any other error the process has ended.
                 if error.kind() == std::io::ErrorKind::PermissionDenied {
-                    self.hidden.extend(std::fs::metadata(process).ok().map(|process| process.uid()));
+                    self.hidden
+                        .extend(std::fs::metadata(process).ok().map(|process| process.uid()));
                 }
                 return;
             }
@@ -77,7 +87,10 @@ impl OpenFiles {
         for descriptor in descriptors.flatten() {
             let Ok(file) = std::fs::metadata(descriptor.path()) else { continue };
             let place = (file.dev(), file.ino());
-            if file.is_file() && places.contains(&place) && is_for_writing(process, &descriptor.file_name()) {
+            if file.is_file()
+                && places.contains(&place)
+                && is_for_writing(process, &descriptor.file_name())
+            {
                 self.open.insert(place);
             }
         }
@@ -108,14 +121,17 @@ fn is_for_writing(process: &Path, descriptor: &std::ffi::OsStr) -> bool {
 }
 
 fn is_local(folder: &OpenFolder) -> bool {
-    folder.system().is_ok_and(|system| u64::try_from(system.f_type).is_ok_and(|kind| LOCAL.contains(&kind)))
+    folder
+        .system()
+        .is_ok_and(|system| u64::try_from(system.f_type).is_ok_and(|kind| LOCAL.contains(&kind)))
 }
 
 /// Whether every process of the machine has an entry in `/proc`: not in a container, and not if
 /// `/proc` is mounted with `hidepid`.
 fn sees_all_processes() -> bool {
     let namespace = std::fs::read_link("/proc/self/ns/pid");
-    namespace.is_ok_and(|namespace| namespace == Path::new(FIRST_NAMESPACE)) && Path::new("/proc/1/stat").exists()
+    namespace.is_ok_and(|namespace| namespace == Path::new(FIRST_NAMESPACE))
+        && Path::new("/proc/1/stat").exists()
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tempfile::TempDir;
 use tufline_folder::{
-    DataFolder, Delivery, FileEvents, FileSigner, FolderBlobs, FolderChunks, FolderStore, FolderUploads, LocalQueues,
+    DataFolder, Delivery, FileEvents, FileSigner, FolderBlobs, FolderChunks, FolderStore,
+    FolderUploads, LocalQueues,
 };
 use tufline_store::contract::{self, EventsReader, QueuesReader, Uploader};
 use tufline_store::{Blobs, Events, Message, Queue, Queues, SystemClock, Uploads};
@@ -35,7 +36,11 @@ async fn store() {
     let (_folder, data) = data();
     let signer = FileSigner::generate(&data.keys()).unwrap();
     contract::store(&FolderStore::new(&data), &signer).await;
-    assert_eq!(files(&data.path().join("tmp")), Vec::<PathBuf>::new(), "nothing half-written is left");
+    assert_eq!(
+        files(&data.path().join("tmp")),
+        Vec::<PathBuf>::new(),
+        "nothing half-written is left"
+    );
 }
 
 #[tokio::test]
@@ -85,11 +90,16 @@ impl Uploader for FolderUploader {
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_and_blobs() {
     let (_folder, data) = data();
-    let uploads = FolderUploads::open(&data, data.path().join("uploads"), Arc::new(SystemClock)).unwrap();
+    let uploads =
+        FolderUploads::open(&data, data.path().join("uploads"), Arc::new(SystemClock)).unwrap();
     let blobs = FolderBlobs::new(&data, &uploads);
     contract::uploads(&FolderUploader { uploads, blobs }).await;
     for folder in ["tmp", "repository/incoming"] {
-        assert_eq!(files(&data.path().join(folder)), Vec::<PathBuf>::new(), "nothing is left in {folder}");
+        assert_eq!(
+            files(&data.path().join(folder)),
+            Vec::<PathBuf>::new(),
+            "nothing is left in {folder}"
+        );
     }
 }
 

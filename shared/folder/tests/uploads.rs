@@ -17,7 +17,8 @@ use tufline_tuf::{Sha256, TargetName, custom};
 fn folder() -> (TempDir, DataFolder, FolderUploads) {
     let folder = tempfile::tempdir().unwrap();
     let data = DataFolder::lock(folder.path().join("data")).unwrap();
-    let uploads = FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock)).unwrap();
+    let uploads =
+        FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock)).unwrap();
     (folder, data, uploads)
 }
 
@@ -62,7 +63,10 @@ async fn nothing_is_gone_while_the_folder_is_not_mounted() {
         }
         let again = FolderUploads::open(&data, uploads.path(), Arc::new(SystemClock)).unwrap();
         for uploads in [&uploads, &again] {
-            assert_eq!(matches!(uploads.standing().unwrap(), FoundFolder::Other(_)), mounted_instead);
+            assert_eq!(
+                matches!(uploads.standing().unwrap(), FoundFolder::Other(_)),
+                mounted_instead
+            );
             assert_eq!(uploads.standing().unwrap() == FoundFolder::Missing, !mounted_instead);
         }
         if mounted_instead {
@@ -83,7 +87,11 @@ async fn nothing_is_gone_while_the_folder_is_not_mounted() {
     assert_eq!(again.standing().unwrap(), FoundFolder::Known);
     std::fs::remove_dir(uploads.path()).unwrap();
     std::fs::create_dir(uploads.path()).unwrap();
-    assert_ne!(again.standing().unwrap(), FoundFolder::Known, "it may have the same number on the disk");
+    assert_ne!(
+        again.standing().unwrap(),
+        FoundFolder::Known,
+        "it may have the same number on the disk"
+    );
 }
 
 #[tokio::test]
@@ -93,14 +101,27 @@ async fn a_folder_that_was_there_before_is_used_as_it_is() {
     let data = DataFolder::lock(folder.path().join(".data")).unwrap();
     let uploads = FolderUploads::open(&data, folder.path(), Arc::new(SystemClock)).unwrap();
     assert_eq!(uploads.list(None).await.unwrap(), ["a"]);
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing of ours is put there");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        2,
+        "nothing of ours is put there"
+    );
 }
 
 #[tokio::test]
 async fn files_that_are_no_uploads_are_not_seen() {
     let (folder, _data, uploads) = folder();
     write(&uploads, "seen/a", "x");
-    for name in [".hidden", ".folder/a", "a/.hidden", "x.part", "a/x.tmp", "a/.part", "x~", "x.0a1b2c3d.partial"] {
+    for name in [
+        ".hidden",
+        ".folder/a",
+        "a/.hidden",
+        "x.part",
+        "a/x.tmp",
+        "a/.part",
+        "x~",
+        "x.0a1b2c3d.partial",
+    ] {
         write(&uploads, name, "x");
         assert_eq!(found(&uploads, name).await, None, "{name}");
     }
@@ -136,10 +157,15 @@ async fn files_that_are_no_uploads_are_not_seen() {
     for name in [absolute, "a".repeat(256), "a/".repeat(5000) + "b"] {
         assert_eq!(found(&uploads, &name).await, None, "{name:.80}");
     }
-    let status = std::process::Command::new("mkfifo").arg(uploads.path().join("pipe")).status().unwrap();
+    let status =
+        std::process::Command::new("mkfifo").arg(uploads.path().join("pipe")).status().unwrap();
     assert!(status.success());
     assert_eq!(found(&uploads, "pipe").await, None, "and does not block");
-    assert_eq!(uploads.list(None).await.unwrap(), ["above", "link", "pipe", "root", "seen/a"], "to be told of");
+    assert_eq!(
+        uploads.list(None).await.unwrap(),
+        ["above", "link", "pipe", "root", "seen/a"],
+        "to be told of"
+    );
     // Something that isn't a regular file still removes nothing.
     for (name, why) in [
         ("link", "symbolic link"),
@@ -148,7 +174,9 @@ async fn files_that_are_no_uploads_are_not_seen() {
         ("pipe", "named pipe"),
         ("x.part", "incomplete"),
     ] {
-        let Head::Object(upload) = uploads.head(name).await.unwrap() else { panic!("{name} is something") };
+        let Head::Object(upload) = uploads.head(name).await.unwrap() else {
+            panic!("{name} is something")
+        };
         let said = upload.unusable.clone().unwrap();
         assert!(said.contains(why) && said.contains(name), "{said}");
         assert!(uploads.read(&upload, 0, 1).await.is_err(), "it is never read");
@@ -225,7 +253,8 @@ async fn a_file_that_is_being_written_never_becomes_a_blob_in_the_middle() {
     // All of the same length, written in place as fast as possible.
     let content = |number: u32| format!("{number:08}").repeat(20_000);
     std::fs::write(&path, content(0)).unwrap();
-    let mut allowed: HashSet<Sha256> = (0..60).map(|number| Sha256::of(content(number).as_bytes())).collect();
+    let mut allowed: HashSet<Sha256> =
+        (0..60).map(|number| Sha256::of(content(number).as_bytes())).collect();
     // Writing in place empties the file first: it stays empty until its writer gets time.
     allowed.insert(Sha256::of(b""));
     let writer = std::thread::spawn(move || {
@@ -240,8 +269,15 @@ async fn a_file_that_is_being_written_never_becomes_a_blob_in_the_middle() {
         match blobs.copy_in(&upload).await {
             Ok(sha256) => {
                 let sha256 = sha256.unwrap();
-                assert!(allowed.contains(&sha256), "a mixture of {} bytes was copied", upload.length);
-                assert_eq!(blobs.keep(&upload, Source::Incoming, &sha256).await.unwrap(), Kept::Whole);
+                assert!(
+                    allowed.contains(&sha256),
+                    "a mixture of {} bytes was copied",
+                    upload.length
+                );
+                assert_eq!(
+                    blobs.keep(&upload, Source::Incoming, &sha256).await.unwrap(),
+                    Kept::Whole
+                );
                 copied += 1;
             }
             Err(error) => {
@@ -253,7 +289,11 @@ async fn a_file_that_is_being_written_never_becomes_a_blob_in_the_middle() {
     writer.join().unwrap();
     assert!(copied > 0 && refused > 0, "{copied} copied, {refused} refused: the test sees both");
     let upload = found(&uploads, "busy").await.unwrap();
-    assert_eq!(blobs.copy_in(&upload).await.unwrap(), Some(Sha256::of(content(59).as_bytes())), "the last bytes win");
+    assert_eq!(
+        blobs.copy_in(&upload).await.unwrap(),
+        Some(Sha256::of(content(59).as_bytes())),
+        "the last bytes win"
+    );
 }
 
 #[tokio::test]

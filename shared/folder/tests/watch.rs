@@ -24,14 +24,19 @@ impl Watched {
     async fn start(before: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = DataFolder::lock(folder.path().join("data")).unwrap();
-        let uploads = FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock)).unwrap();
+        let uploads =
+            FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock))
+                .unwrap();
         for name in before {
             std::fs::write(uploads.path().join(name), "before").unwrap();
         }
         let (watcher, hints) = Watcher::start(&uploads);
         let mut started = Self { folder, uploads, _watcher: watcher, hints };
         if !before.is_empty() {
-            assert_eq!(started.collect(before.len()).await, before.iter().map(|name| (*name).to_owned()).collect());
+            assert_eq!(
+                started.collect(before.len()).await,
+                before.iter().map(|name| (*name).to_owned()).collect()
+            );
         }
         // The watch begins with the first look.
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -83,7 +88,11 @@ async fn a_rename_counts_at_once() {
     std::fs::write(watched.path().join("x.part"), "x").unwrap();
     let begin = Instant::now();
     std::fs::rename(watched.path().join("x.part"), watched.path().join("old")).unwrap();
-    assert_eq!(watched.collect(1).await, set(["old"]), "over another, from a name that isn't looked at");
+    assert_eq!(
+        watched.collect(1).await,
+        set(["old"]),
+        "over another, from a name that isn't looked at"
+    );
     assert!(begin.elapsed() < Duration::from_millis(150));
     watched.nothing(Duration::from_secs(4)).await;
 }
@@ -109,7 +118,9 @@ async fn a_file_from_before_the_start_is_reported_when_it_goes() {
     for pause in [0, 20, 200] {
         let folder = tempfile::tempdir().unwrap();
         let data = DataFolder::lock(folder.path().join("data")).unwrap();
-        let uploads = FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock)).unwrap();
+        let uploads =
+            FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock))
+                .unwrap();
         std::fs::create_dir(uploads.path().join("d")).unwrap();
         for name in ["stays", "goes", "d/goes"] {
             std::fs::write(uploads.path().join(name), "before").unwrap();
@@ -123,7 +134,8 @@ async fn a_file_from_before_the_start_is_reported_when_it_goes() {
         let mut removed = BTreeMap::new();
         while removed
             != BTreeMap::from(
-                [("stays", false), ("goes", true), ("d/goes", true)].map(|(name, gone)| (name.to_owned(), gone)),
+                [("stays", false), ("goes", true), ("d/goes", true)]
+                    .map(|(name, gone)| (name.to_owned(), gone)),
             )
         {
             removed.extend(lying.next().await.into_iter().map(|hint| (hint.name, hint.removed)));
@@ -180,14 +192,22 @@ async fn a_tree_of_new_folders_is_reported_whole() {
     assert_eq!(watched.collect(expected.len()).await, expected);
 
     // A whole folder is moved away, and back under another name.
-    let below: Vec<String> = expected.iter().filter(|name| name.starts_with("3/")).cloned().collect();
+    let below: Vec<String> =
+        expected.iter().filter(|name| name.starts_with("3/")).cloned().collect();
     std::fs::rename(watched.path().join("3"), watched.folder.path().join("aside")).unwrap();
-    assert_eq!(watched.collect(below.len()).await, below.iter().map(|name| format!("-{name}")).collect());
+    assert_eq!(
+        watched.collect(below.len()).await,
+        below.iter().map(|name| format!("-{name}")).collect()
+    );
     let begin = Instant::now();
     std::fs::rename(watched.folder.path().join("aside"), watched.path().join("moved")).unwrap();
     let moved = below.iter().map(|name| name.replacen('3', "moved", 1)).collect();
     assert_eq!(watched.collect(below.len()).await, moved);
-    assert!(begin.elapsed() < Duration::from_millis(200), "a renamed folder is complete: {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_millis(200),
+        "a renamed folder is complete: {:?}",
+        begin.elapsed()
+    );
     watched.nothing(Duration::from_secs(4)).await;
 }
 

@@ -67,15 +67,18 @@ impl<'a> Field<'a> {
     pub fn members(&self) -> Result<impl Iterator<Item = (&'a str, Self)>> {
         let object = self.object()?;
         let place = self.place.clone();
-        Ok(object
-            .iter()
-            .map(move |(name, value)| (name, Self { value: Some(value), place: format!("{place}.{name}") })))
+        Ok(object.iter().map(move |(name, value)| {
+            (name, Self { value: Some(value), place: format!("{place}.{name}") })
+        }))
     }
 
     pub fn items(&self) -> Result<impl Iterator<Item = Self>> {
         let Some(Json::List(items)) = self.value else { return Err(self.wrong("a list")) };
         let place = self.place.clone();
-        Ok((0..).zip(items).map(move |(index, value)| Self { value: Some(value), place: format!("{place}.{index}") }))
+        Ok((0..).zip(items).map(move |(index, value)| Self {
+            value: Some(value),
+            place: format!("{place}.{index}"),
+        }))
     }
 
     pub fn texts(&self) -> Result<Vec<String>> {
@@ -89,20 +92,23 @@ impl<'a> Field<'a> {
 
     /// A whole number from 0.
     pub fn number(&self) -> Result<u64> {
-        let number = if let Some(Json::Number(number)) = self.value { number.as_u64() } else { None };
+        let number =
+            if let Some(Json::Number(number)) = self.value { number.as_u64() } else { None };
         number.ok_or_else(|| self.wrong("a whole number from 0"))
     }
 
     /// A whole number from 1.
     pub fn positive(&self) -> Result<u64> {
-        self.number().ok().filter(|number| *number > 0).ok_or_else(|| self.wrong("a whole number from 1"))
+        self.number()
+            .ok()
+            .filter(|number| *number > 0)
+            .ok_or_else(|| self.wrong("a whole number from 1"))
     }
 
     pub fn time(&self) -> Result<Time> {
-        self.text()
-            .ok()
-            .and_then(time::read)
-            .ok_or_else(|| self.wrong("a time such as 2030-01-02T03:04:05Z, of the year 9999 at most,"))
+        self.text().ok().and_then(time::read).ok_or_else(|| {
+            self.wrong("a time such as 2030-01-02T03:04:05Z, of the year 9999 at most,")
+        })
     }
 
     /// Digests by the names of their hash functions, in hexadecimal digits of either case.

@@ -64,13 +64,18 @@ impl<T: MetadataType> File<T> {
     /// # Errors
     /// [`Error::Json`], [`Error::Field`] or [`Error::Form`].
     pub fn read(bytes: &[u8]) -> Result<Self> {
-        let file: Json<'_> = serde_json::from_slice(bytes).map_err(|error| not_json(bytes, &error))?;
+        let file: Json<'_> =
+            serde_json::from_slice(bytes).map_err(|error| not_json(bytes, &error))?;
         let top = Field::new(&file, "");
         let signed = top.get("signed");
         signed.object()?;
         let kind = signed.get("_type");
         if kind.text()? != T::TYPE {
-            return Err(kind.refuse(format!("is {:?}, where \"{}\" must be", kind.text()?, T::TYPE)));
+            return Err(kind.refuse(format!(
+                "is {:?}, where \"{}\" must be",
+                kind.text()?,
+                T::TYPE
+            )));
         }
         let common = Common {
             spec_version: spec_version(&signed.get("spec_version"))?,
@@ -84,7 +89,10 @@ impl<T: MetadataType> File<T> {
             Err(unalike) => {
                 let message = value.is_normal().then(|| canonical::normal_form(value)).transpose();
                 let message = message.map_err(Error::Form)?;
-                (canonical::plain_form(value).map_err(Error::Form)?, Some(Other { unalike, message }))
+                (
+                    canonical::plain_form(value).map_err(Error::Form)?,
+                    Some(Other { unalike, message }),
+                )
             }
         };
         Ok(Self { document: T::read(&SignedFields(signed))?, common, signatures, message, unalike })
@@ -134,7 +142,8 @@ impl<T: MetadataType> File<T> {
     pub fn signers<'a>(&self, keys: &TrustedKeys<'a>) -> Vec<&'a str> {
         let mut signers: Vec<(&str, &PublicKey)> = Vec::new();
         for (id, key) in keys.keys() {
-            let is_good = || self.signatures.get(id).is_some_and(|signature| self.is_good(key, signature));
+            let is_good =
+                || self.signatures.get(id).is_some_and(|signature| self.is_good(key, signature));
             if !signers.iter().any(|(_, met)| met.is_same(key)) && is_good() {
                 signers.push((id, key));
             }
@@ -144,7 +153,9 @@ impl<T: MetadataType> File<T> {
 
     fn is_good(&self, key: &PublicKey, signature: &[u8]) -> bool {
         let mut messages =
-            [Some(&self.message), self.unalike.as_ref().and_then(|other| other.message.as_ref())].into_iter().flatten();
+            [Some(&self.message), self.unalike.as_ref().and_then(|other| other.message.as_ref())]
+                .into_iter()
+                .flatten();
         messages.any(|message| key.verifies(message, signature))
     }
 
@@ -158,7 +169,12 @@ impl<T: MetadataType> File<T> {
         if good as u64 >= keys.threshold {
             return Ok(());
         }
-        Err(Error::Signatures { role: keys.role.clone(), judge: keys.judge.clone(), good, needed: keys.threshold })
+        Err(Error::Signatures {
+            role: keys.role.clone(),
+            judge: keys.judge.clone(),
+            good,
+            needed: keys.threshold,
+        })
     }
 
     /// Checks that the document's version is `expected`.
@@ -197,7 +213,8 @@ fn signatures(field: &Field<'_>) -> Result<BTreeMap<String, Vec<u8>>> {
         let id = signature.get("keyid");
         // An empty signature is a placeholder for a key that has not signed yet (python-tuf's
         // signing tools write it).
-        let bytes = signature.get("sig").text().map(|text| hex::decode(text).unwrap_or_default())?;
+        let bytes =
+            signature.get("sig").text().map(|text| hex::decode(text).unwrap_or_default())?;
         if signatures.insert(id.text()?.to_owned(), bytes).is_some() {
             return Err(id.refuse(format!("repeats {:?}: a key signs once", id.text()?)));
         }
@@ -263,7 +280,10 @@ pub(crate) struct ListedKeys {
 
 impl ListedKeys {
     pub fn read(field: &Field<'_>) -> Result<Self> {
-        Ok(Self { keyids: field.get("keyids").texts()?, threshold: field.get("threshold").positive()? })
+        Ok(Self {
+            keyids: field.get("keyids").texts()?,
+            threshold: field.get("threshold").positive()?,
+        })
     }
 }
 
@@ -275,10 +295,14 @@ pub(crate) fn keys(field: &Field<'_>) -> Result<BTreeMap<String, PublicKey>> {
 /// server mostly sends a web page.
 fn not_json(bytes: &[u8], error: &serde_json::Error) -> Error {
     Error::Json(match bytes.trim_ascii_start() {
-        [b'<', ..] => "it is a web page; look whether the URL is right, and whether something on the way \
+        [b'<', ..] => {
+            "it is a web page; look whether the URL is right, and whether something on the way \
                        asks for a sign-in"
-            .into(),
-        [b'\xef', b'\xbb', b'\xbf', ..] => "it begins with a byte order mark, which no client reads; remove it".into(),
+                .into()
+        }
+        [b'\xef', b'\xbb', b'\xbf', ..] => {
+            "it begins with a byte order mark, which no client reads; remove it".into()
+        }
         _ => error.to_string(),
     })
 }

@@ -69,11 +69,16 @@ impl<'h> Hasher<'h> {
     /// [`Error::Content`] if a digest differs or none can be checked.
     pub fn check(self) -> Result<()> {
         if self.hashes.is_empty() && !self.may_be_none {
-            return Err(Error::Content("no digest of it is listed, so its bytes can't be checked".into()));
+            return Err(Error::Content(
+                "no digest of it is listed, so its bytes can't be checked".into(),
+            ));
         }
         if self.functions.is_empty() && !self.hashes.is_empty() {
             let names: Vec<&str> = self.hashes.keys().map(String::as_str).collect();
-            let why = format!("none of the hash functions that are listed for it is known here: {}", names.join(", "));
+            let why = format!(
+                "none of the hash functions that are listed for it is known here: {}",
+                names.join(", ")
+            );
             return Err(Error::Content(why));
         }
         for (name, function) in self.functions {
@@ -100,12 +105,23 @@ mod tests {
     #[test]
     fn what_is_listed_is_right_and_something_is_listed() {
         let digest = |name: &str, bytes: &[u8]| {
-            let digest = if name == "sha512" { Sha512::digest(bytes).to_vec() } else { Sha256::digest(bytes).to_vec() };
+            let digest = if name == "sha512" {
+                Sha512::digest(bytes).to_vec()
+            } else {
+                Sha256::digest(bytes).to_vec()
+            };
             (String::from(name), digest)
         };
         for (listed, good) in [
             (Vec::from([digest("sha256", b"ab")]), true),
-            (Vec::from([digest("sha256", b"ab"), digest("sha512", b"ab"), digest("blake2b", b"")]), true),
+            (
+                Vec::from([
+                    digest("sha256", b"ab"),
+                    digest("sha512", b"ab"),
+                    digest("blake2b", b""),
+                ]),
+                true,
+            ),
             (Vec::from([digest("sha256", b"ab"), digest("sha512", b"a")]), false),
             (Vec::from([digest("blake2b", b"ab")]), false),
             (Vec::new(), false),
@@ -114,7 +130,11 @@ mod tests {
             let mut hasher = Hasher::new(&listed);
             hasher.update(b"a");
             hasher.update(b"b");
-            assert_eq!(hasher.check().map_err(|error| error.to_string()).is_ok(), good, "{listed:?}");
+            assert_eq!(
+                hasher.check().map_err(|error| error.to_string()).is_ok(),
+                good,
+                "{listed:?}"
+            );
         }
         assert!(Hasher::optional(&BTreeMap::new()).check().is_ok());
     }

@@ -66,7 +66,9 @@ impl Json<'_> {
         match self {
             Self::Text(text) => is_nfc(text),
             Self::List(items) => items.iter().all(Self::is_normal),
-            Self::Object(object) => object.iter().all(|(name, value)| is_nfc(name) && value.is_normal()),
+            Self::Object(object) => {
+                object.iter().all(|(name, value)| is_nfc(name) && value.is_normal())
+            }
             Self::Null | Self::Bool(_) | Self::Number(_) => true,
         }
     }
@@ -245,8 +247,10 @@ mod tests {
             prop_oneof![
                 vec(inner.clone(), 0..5).prop_map(|items| format!("[{}]", items.join(","))),
                 vec((quoted.clone(), inner), 0..5).prop_map(|members| {
-                    let members: Vec<String> =
-                        members.into_iter().map(|(name, value)| format!("{name} :{value}")).collect();
+                    let members: Vec<String> = members
+                        .into_iter()
+                        .map(|(name, value)| format!("{name} :{value}"))
+                        .collect();
                     format!("{{{}}}", members.join(" ,"))
                 })
             ]

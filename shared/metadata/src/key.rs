@@ -124,7 +124,9 @@ fn verifies_rsa(key: &RsaKey, scheme: RsaScheme, message: &[u8], signature: &[u8
     macro_rules! with {
         ($scheme:ident, $new:ident, $digest:ty) => {
             rsa::$scheme::Signature::try_from(signature).is_ok_and(|signature| {
-                rsa::$scheme::VerifyingKey::<$digest>::$new(key.clone()).verify(message, &signature).is_ok()
+                rsa::$scheme::VerifyingKey::<$digest>::$new(key.clone())
+                    .verify(message, &signature)
+                    .is_ok()
             })
         };
     }

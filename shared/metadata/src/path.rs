@@ -31,7 +31,8 @@ pub fn metadata_path(role: &str, version: Option<u64>) -> String {
 /// (TUF specification 5.7.3).
 #[must_use]
 pub fn target_path(name: &str, target: &Target, consistent: bool) -> String {
-    let (folders, last) = name.rsplit_once('/').map_or((None, name), |(folders, last)| (Some(folders), last));
+    let (folders, last) =
+        name.rsplit_once('/').map_or((None, name), |(folders, last)| (Some(folders), last));
     let last = match target.digest().filter(|_| consistent) {
         Some(digest) => format!("{digest}.{}", escaped(last)),
         None => escaped(last),
@@ -61,10 +62,17 @@ mod tests {
 
     #[test]
     fn where_targets_are() {
-        let target = Target { length: 1, hashes: BTreeMap::from([("sha256".into(), [0xab].into())]), custom: None };
-        for (name, consistent, path) in
-            [("a", true, "ab.a"), ("a/b c/d?", true, "a/b%20c/ab.d%3F"), ("a/b", false, "a/b"), ("é", false, "%C3%A9")]
-        {
+        let target = Target {
+            length: 1,
+            hashes: BTreeMap::from([("sha256".into(), [0xab].into())]),
+            custom: None,
+        };
+        for (name, consistent, path) in [
+            ("a", true, "ab.a"),
+            ("a/b c/d?", true, "a/b%20c/ab.d%3F"),
+            ("a/b", false, "a/b"),
+            ("é", false, "%C3%A9"),
+        ] {
             assert_eq!(target_path(name, &target, consistent), path);
         }
     }

@@ -38,7 +38,10 @@ impl Meta {
     /// [`Error::Content`] if one of them differs.
     pub fn check(&self, bytes: &[u8]) -> Result<()> {
         if let Some(length) = self.length.filter(|length| *length != bytes.len() as u64) {
-            return Err(Error::Content(format!("it has {} bytes, where {length} are listed", bytes.len())));
+            return Err(Error::Content(format!(
+                "it has {} bytes, where {length} are listed",
+                bytes.len()
+            )));
         }
         let mut hasher = Hasher::optional(&self.hashes);
         hasher.update(bytes);

@@ -91,8 +91,11 @@ impl MetadataType for Targets {
         let target = |(name, field): (&str, Field<'_>)| {
             let custom = field.get("custom");
             let custom = if custom.is_missing() { None } else { custom.value().map(Json::to_text) };
-            let target =
-                Target { length: field.get("length").number()?, hashes: field.get("hashes").hashes()?, custom };
+            let target = Target {
+                length: field.get("length").number()?,
+                hashes: field.get("hashes").hashes()?,
+                custom,
+            };
             Ok((name.to_owned(), target))
         };
         let own = signed.get("targets").members()?.map(target).collect::<Result<_>>()?;
@@ -103,7 +106,8 @@ impl MetadataType for Targets {
         let (roles, succinct) = (field.get("roles"), field.get("succinct_roles"));
         let mut delegations = Vec::new();
         if !roles.is_missing() {
-            delegations = roles.items()?.map(|role| Delegation::read(&role)).collect::<Result<_>>()?;
+            delegations =
+                roles.items()?.map(|role| Delegation::read(&role)).collect::<Result<_>>()?;
         }
         if !succinct.is_missing() {
             delegations.push(Delegation::read_succinct(&succinct)?);
@@ -134,9 +138,14 @@ impl Delegation {
     fn read_succinct(field: &Field<'_>) -> Result<Self> {
         let length = field.get("bit_length");
         let bits = u32::try_from(length.positive()?).ok().filter(|bits| *bits <= 32);
-        let bits = bits.ok_or_else(|| length.refuse("is above 32, which TAP 15 doesn't allow".to_owned()))?;
+        let bits = bits
+            .ok_or_else(|| length.refuse("is above 32, which TAP 15 doesn't allow".to_owned()))?;
         let prefix = field.get("name_prefix").text()?.to_owned();
-        Ok(Self { to: Names::Succinct { prefix, bits }, terminating: true, listed: ListedKeys::read(field)? })
+        Ok(Self {
+            to: Names::Succinct { prefix, bits },
+            terminating: true,
+            listed: ListedKeys::read(field)?,
+        })
     }
 
     /// The role in which a client looks for `name`.
@@ -161,7 +170,8 @@ impl Delegation {
         match &self.to {
             Names::Paths { role, .. } | Names::HashPrefixes { role, .. } => role == name,
             Names::Succinct { prefix, bits } => {
-                let bin = name.strip_prefix(prefix.as_str()).and_then(|rest| rest.strip_prefix('-'));
+                let bin =
+                    name.strip_prefix(prefix.as_str()).and_then(|rest| rest.strip_prefix('-'));
                 let bin = bin.and_then(|digits| u64::from_str_radix(digits, 16).ok());
                 bin.is_some_and(|bin| bin >> bits == 0 && succinct_role(prefix, *bits, bin) == name)
             }
@@ -192,7 +202,8 @@ impl Targets {
         snapshot: &Snapshot,
         now: Time,
     ) -> Result<Self> {
-        let not_listed = || Error::NoRole { role: role.to_owned(), judge: "the snapshot".to_owned() };
+        let not_listed =
+            || Error::NoRole { role: role.to_owned(), judge: "the snapshot".to_owned() };
         let meta = snapshot.role(role).ok_or_else(not_listed)?;
         meta.check(bytes)?;
         let file = File::<Self>::read(bytes)?;
@@ -208,7 +219,14 @@ impl Targets {
     /// # Errors
     /// [`Error`] if `role` isn't listed, or its document is not the listed one, can't be read,
     /// doesn't verify or has expired.
-    pub fn delegated(&self, name: &str, role: &str, bytes: &[u8], snapshot: &Snapshot, now: Time) -> Result<Self> {
+    pub fn delegated(
+        &self,
+        name: &str,
+        role: &str,
+        bytes: &[u8],
+        snapshot: &Snapshot,
+        now: Time,
+    ) -> Result<Self> {
         Self::listed(bytes, role, &self.role(name, role)?, snapshot, now)
     }
 
@@ -258,7 +276,11 @@ impl Targets {
         let sha256 = Sha256::digest(name.as_bytes()).into();
         let role = |delegation: &Delegation| {
             let by_digest = !matches!(delegation.to, Names::Paths { .. });
-            Some(Delegated { role: delegation.role_of(name, &sha256)?, terminating: delegation.terminating, by_digest })
+            Some(Delegated {
+                role: delegation.role_of(name, &sha256)?,
+                terminating: delegation.terminating,
+                by_digest,
+            })
         };
         self.delegations.iter().filter_map(role).collect()
     }

@@ -42,7 +42,12 @@ fn an_id_is_what_the_root_says() {
     own["x-tuf-on-ci-keyowner"] = json!("@somebody");
     // python-tuf before 1.0 had this in the entry, and computed the id with or without it.
     hashed["keyid_hash_algorithms"] = json!(["sha256", "sha512"]);
-    for (id, entry) in [(id(&plain), &own), (id(&hashed), &hashed), (id(&plain), &hashed), ("any".to_owned(), &plain)] {
+    for (id, entry) in [
+        (id(&plain), &own),
+        (id(&hashed), &hashed),
+        (id(&plain), &hashed),
+        ("any".to_owned(), &plain),
+    ] {
         let root = begin(&id, entry, &signer).unwrap();
         assert_eq!(root.root().role("timestamp").unwrap().keys().next().unwrap().0, id);
     }
@@ -59,7 +64,8 @@ fn all_kinds_of_keys() {
         Signer::rsa(KeySize::Rsa4096),
     ];
     let mut entries: Vec<(Value, &Signer, &str)> = Vec::new();
-    for (signer, kind) in kinds.iter().zip(["Ed25519", "ECDSA P-256", "ECDSA P-384", "RSA", "RSA"]) {
+    for (signer, kind) in kinds.iter().zip(["Ed25519", "ECDSA P-256", "ECDSA P-384", "RSA", "RSA"])
+    {
         entries.push((signer.entry(), signer, kind));
     }
     for (signer, old) in [(&kinds[1], "ecdsa-sha2-nistp256"), (&kinds[2], "ecdsa-sha2-nistp384")] {
@@ -74,10 +80,12 @@ fn all_kinds_of_keys() {
     }
     // PKCS#1, with line ends as on Windows, and none after the last line.
     let mut entry = kinds[3].entry();
-    entry["keyval"]["public"] = json!(pem("RSA PUBLIC KEY", &kinds[3].bare()).replace('\n', "\r\n").trim_end());
+    entry["keyval"]["public"] =
+        json!(pem("RSA PUBLIC KEY", &kinds[3].bare()).replace('\n', "\r\n").trim_end());
     entries.push((entry, &kinds[3], "RSA"));
     for (entry, signer, kind) in entries {
-        let root = begin(&id(&entry), &entry, signer).unwrap_or_else(|error| panic!("{entry}: {error}"));
+        let root =
+            begin(&id(&entry), &entry, signer).unwrap_or_else(|error| panic!("{entry}: {error}"));
         assert_eq!(root.root().keys().values().next().unwrap().kind(), Some(kind));
         let stranger = if kind == "RSA" { Signer::rsa(KeySize::Rsa2048) } else { Signer::p256() };
         assert!(begin(&id(&entry), &entry, &stranger).is_err(), "{entry}");
@@ -93,7 +101,10 @@ fn unusable_keys_do_not_block_others() {
     let signer = Signer::ed25519(1);
     let mut document = root_of(1, "a", &signer.entry());
     for (id, entry) in [
-        ("b", json!({"keytype": "sigstore-oidc", "scheme": "Fulcio", "keyval": {"identity": "a@b", "issuer": "c"}})),
+        (
+            "b",
+            json!({"keytype": "sigstore-oidc", "scheme": "Fulcio", "keyval": {"identity": "a@b", "issuer": "c"}}),
+        ),
         ("c", json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": "00"}})),
         ("d", json!({"keytype": "ed25519", "scheme": "ed448", "keyval": {"public": "00"}})),
     ] {
@@ -107,7 +118,10 @@ fn unusable_keys_do_not_block_others() {
     assert_eq!(root.root().keys()["b"].kind(), None);
     assert_eq!(root.root().role("root").unwrap().unknown().collect::<Vec<_>>(), ["nobody"]);
     document["roles"]["root"]["threshold"] = json!(2);
-    let error = TrustedRoot::begin(&signed(&document, &[("a", &signer), ("b", &stranger), ("c", &stranger)]));
+    let error = TrustedRoot::begin(&signed(
+        &document,
+        &[("a", &signer), ("b", &stranger), ("c", &stranger)],
+    ));
     assert!(matches!(error, Err(Error::Signatures { good: 1, needed: 2, .. })));
 }
 
@@ -124,7 +138,8 @@ fn a_chain_begins_anywhere_and_has_no_gaps() {
         Err(Error::Version { found: 17, expected: 16 })
     ));
     // The old key and the new one must both sign the root that replaces one by the other.
-    let before = TrustedRoot::begin(&signed(&root_of(14, "old", &old.entry()), &[("old", &old)])).unwrap();
+    let before =
+        TrustedRoot::begin(&signed(&root_of(14, "old", &old.entry()), &[("old", &old)])).unwrap();
     assert!(before.follow(&signed(&document, &[("new", &new)])).is_err());
     assert!(before.follow(&signed(&document, &[("old", &old)])).is_err());
     assert!(before.follow(&signed(&document, &[("old", &old), ("new", &new)])).is_ok());
@@ -138,13 +153,18 @@ fn small_things() {
         edit(&mut document);
         TrustedRoot::begin(&signed(&document, &[("a", &signer)]))
     };
-    for (text, seconds) in
-        [("2030-01-01T00:00:00.123456Z", 0), ("2030-01-01T02:00:00+02:00", 0), ("2029-12-31T23:59:59.5-00:00", -1)]
-    {
+    for (text, seconds) in [
+        ("2030-01-01T00:00:00.123456Z", 0),
+        ("2030-01-01T02:00:00+02:00", 0),
+        ("2029-12-31T23:59:59.5-00:00", -1),
+    ] {
         let mut document = root_of(1, "a", &signer.entry());
         document["expires"] = json!(text);
         let root = TrustedRoot::begin(&signed(&document, &[("a", &signer)])).unwrap();
-        assert_eq!(root.file().common().expires.as_second() - EXPIRES.parse::<Time>().unwrap().as_second(), seconds);
+        assert_eq!(
+            root.file().common().expires.as_second() - EXPIRES.parse::<Time>().unwrap().as_second(),
+            seconds
+        );
     }
     assert!(
         !edit(|document| _ = document.as_object_mut().unwrap().remove("consistent_snapshot"))
@@ -155,7 +175,10 @@ fn small_things() {
     for spec_version in ["1.0", "1.0.0", "1.0.33", "1.1", "1"] {
         let mut document = root_of(1, "a", &signer.entry());
         document["spec_version"] = json!(spec_version);
-        assert!(TrustedRoot::begin(&signed(&document, &[("a", &signer)])).is_ok(), "{spec_version}");
+        assert!(
+            TrustedRoot::begin(&signed(&document, &[("a", &signer)])).is_ok(),
+            "{spec_version}"
+        );
     }
     edit(|document| document["roles"]["root"]["x-tuf-on-ci-expiry-period"] = json!(365)).unwrap();
     edit(|document| document["x"] = json!({"y": [null, true, {"z": "é\u{1}"}]})).unwrap();
@@ -165,7 +188,10 @@ fn small_things() {
         ("version", edit(|document| document["version"] = json!(0))),
         ("version", edit(|document| document["version"] = json!("1"))),
         ("expires", edit(|document| document["expires"] = json!("tomorrow"))),
-        ("roles.root.threshold", edit(|document| document["roles"]["root"]["threshold"] = json!(0))),
+        (
+            "roles.root.threshold",
+            edit(|document| document["roles"]["root"]["threshold"] = json!(0)),
+        ),
         ("keys.a.scheme", edit(|document| document["keys"]["a"]["scheme"] = json!(null))),
     ] {
         let error = refused.unwrap_err().to_string();
@@ -198,7 +224,9 @@ fn a_document_without_a_common_form_is_reported() {
 #[test]
 fn no_string_replaces_another_that_was_signed() {
     let signer = Signer::ed25519(1);
-    for (signed_text, changed) in [("K", "\u{212a}"), (";", "\u{37e}"), ("`", "\u{1fef}"), ("é", "e\u{301}")] {
+    for (signed_text, changed) in
+        [("K", "\u{212a}"), (";", "\u{37e}"), ("`", "\u{1fef}"), ("é", "e\u{301}")]
+    {
         let mut document = root_of(1, "a", &signer.entry());
         document["x"] = json!({signed_text: signed_text});
         let file = signed(&document, &[("a", &signer)]);
@@ -227,7 +255,9 @@ impl Repository {
 
     fn file(&self, mut document: Value, kind: &str) -> Vec<u8> {
         document["_type"] = json!(kind);
-        for (field, value) in [("version", json!(1)), ("spec_version", json!("1.0")), ("expires", json!(EXPIRES))] {
+        for (field, value) in
+            [("version", json!(1)), ("spec_version", json!("1.0")), ("expires", json!(EXPIRES))]
+        {
             if document.get(field).is_none() {
                 document[field] = value;
             }
@@ -236,7 +266,8 @@ impl Repository {
     }
 
     fn timestamp(&self, snapshot: &Value) -> Result<Timestamp, Error> {
-        self.root.timestamp(&self.file(json!({"meta": {"snapshot.json": snapshot}}), "timestamp"), now())
+        self.root
+            .timestamp(&self.file(json!({"meta": {"snapshot.json": snapshot}}), "timestamp"), now())
     }
 
     fn snapshot(&self, meta: &Value) -> Snapshot {
@@ -289,7 +320,8 @@ fn target(content: &str) -> Value {
 fn delegations_of_all_kinds() {
     let repository = Repository::new();
     let entry = repository.signer.entry();
-    let role = |name: &str| json!({"name": name, "keyids": ["k"], "threshold": 1, "terminating": false});
+    let role =
+        |name: &str| json!({"name": name, "keyids": ["k"], "threshold": 1, "terminating": false});
     let with = |mut role: Value, field: &str, value: Value| {
         role[field] = value;
         role
@@ -331,8 +363,10 @@ fn delegations_of_all_kinds() {
         documents.keys().map(|name| (format!("{name}.json"), json!({"version": 1}))).collect();
     let snapshot = repository.snapshot(&Value::Object(meta));
     let mut roles = BTreeMap::new();
-    let top =
-        repository.root.targets(&repository.file(documents["targets"].clone(), "targets"), &snapshot, now()).unwrap();
+    let top = repository
+        .root
+        .targets(&repository.file(documents["targets"].clone(), "targets"), &snapshot, now())
+        .unwrap();
     assert_eq!(top.delegated_roles(&snapshot), ["first", "ends", "hashes", "nothing", "last"]);
     for name in top.delegated_roles(&snapshot) {
         let mut document = documents[name.as_str()].clone();
@@ -379,7 +413,8 @@ fn succinct_roles() {
             },
         });
         let sha256 = Sha256::digest("some/name");
-        let number = u32::from_be_bytes([sha256[0], sha256[1], sha256[2], sha256[3]]) >> (32 - bits);
+        let number =
+            u32::from_be_bytes([sha256[0], sha256[1], sha256[2], sha256[3]]) >> (32 - bits);
         let bin = format!("bins-x-{number:0digits$x}");
         let snapshot = repository.snapshot(&json!({
             "targets.json": {"version": 1},
@@ -387,10 +422,14 @@ fn succinct_roles() {
             format!("bins-x-0{number:0digits$x}.json"): {"version": 1},
             "bins-x-zz.json": {"version": 1},
         }));
-        let top: Targets = repository.root.targets(&repository.file(top, "targets"), &snapshot, now()).unwrap();
+        let top: Targets =
+            repository.root.targets(&repository.file(top, "targets"), &snapshot, now()).unwrap();
         assert_eq!(top.delegated_roles(&snapshot), [bin.as_str()]);
         let asked = top.roles_for("some/name");
-        assert_eq!((asked[0].role.as_str(), asked[0].terminating, asked.len()), (bin.as_str(), true, 1));
+        assert_eq!(
+            (asked[0].role.as_str(), asked[0].terminating, asked.len()),
+            (bin.as_str(), true, 1)
+        );
     }
 }
 
@@ -401,8 +440,11 @@ fn a_delegated_role_has_a_name_of_its_own() {
         let role = json!({"name": name, "keyids": [], "threshold": 1, "terminating": false, "paths": ["*"]});
         let top = json!({"targets": {}, "delegations": {"keys": {}, "roles": [role]}});
         let snapshot = repository.snapshot(&json!({"targets.json": {"version": 1}}));
-        let error =
-            repository.root.targets(&repository.file(top, "targets"), &snapshot, now()).unwrap_err().to_string();
+        let error = repository
+            .root
+            .targets(&repository.file(top, "targets"), &snapshot, now())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("signed.delegations.roles.0.name"), "{error}");
     }
 }

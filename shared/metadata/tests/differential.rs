@@ -56,7 +56,9 @@ fn document(ids: &[&str], keys: &[(String, Value, Signer)], threshold: u64) -> V
 }
 
 fn tough_accepts(bytes: &[u8]) -> bool {
-    let Ok(file) = serde_json::from_slice::<schema::Signed<schema::Root>>(bytes) else { return false };
+    let Ok(file) = serde_json::from_slice::<schema::Signed<schema::Root>>(bytes) else {
+        return false;
+    };
     file.signed.verify_role(&file).is_ok()
 }
 

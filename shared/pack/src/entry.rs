@@ -143,19 +143,33 @@ mod tests {
         let pack = write(&entries);
         assert_eq!(pack.len(), entries.iter().map(Entry::length).sum::<usize>());
         assert_eq!(read(&pack), Ok(entries.to_vec()));
-        let ends: Vec<_> = (0..=4).map(|count| write(entries.get(..count).unwrap()).len()).collect();
+        let ends: Vec<_> =
+            (0..=4).map(|count| write(entries.get(..count).unwrap()).len()).collect();
         for length in 0..pack.len() {
-            assert_eq!(read(pack.get(..length).unwrap()).is_ok(), ends.contains(&length), "{length}");
+            assert_eq!(
+                read(pack.get(..length).unwrap()).is_ok(),
+                ends.contains(&length),
+                "{length}"
+            );
         }
         assert_eq!(read(b""), Ok(vec![]));
     }
 
     #[test]
     fn other_bytes_are_refused() {
-        for pack in ["x 0 a\n", "a 1 a\nx", "m 1 a b\nx", "m +1 \nx", "m 99999999999999999999 a\n", "m 0 \n", "\n"] {
+        for pack in [
+            "x 0 a\n",
+            "a 1 a\nx",
+            "m 1 a b\nx",
+            "m +1 \nx",
+            "m 99999999999999999999 a\n",
+            "m 0 \n",
+            "\n",
+        ] {
             assert!(read(pack.as_bytes()).is_err(), "{pack:?}");
         }
-        let twice = write(&[Entry::Absent { path: "a" }, Entry::Metadata { path: "a", bytes: b"x" }]);
+        let twice =
+            write(&[Entry::Absent { path: "a" }, Entry::Metadata { path: "a", bytes: b"x" }]);
         assert_eq!(read(&twice), Err(NotAPack("it has a file twice")));
         assert!(read(&vec![b'\n'; MOST_BYTES + 1]).is_err());
         let paths: Vec<_> = (0..=MOST_ENTRIES).map(|number| number.to_string()).collect();

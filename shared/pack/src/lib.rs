@@ -24,7 +24,7 @@ mod question;
 pub use dictionary::{TABLES_ID, dictionary, digest};
 pub use entry::{Entry, NotAPack, read, write};
 pub use limits::{
-    CONTENT_TYPE, MOST_BLOCKS, MOST_BYTES, MOST_DICTIONARY, MOST_DOCUMENTS, MOST_ENTRIES, MOST_FILES, MOST_HAVE,
-    MOST_ROLES, MOST_ROOTS, MOST_TARGET,
+    CONTENT_TYPE, MOST_BLOCKS, MOST_BYTES, MOST_DICTIONARY, MOST_DOCUMENTS, MOST_ENTRIES,
+    MOST_FILES, MOST_HAVE, MOST_ROLES, MOST_ROOTS, MOST_TARGET,
 };
 pub use question::{Have, Question, Refused, role_prefix};

@@ -70,7 +70,8 @@ impl Question {
         }
         for (field, names) in [("roles", &self.roles), ("files", &self.files)] {
             if !names.is_empty() {
-                query = format!("{query}&{field}={}", joined(names.iter().map(|name| escaped(name))));
+                query =
+                    format!("{query}&{field}={}", joined(names.iter().map(|name| escaped(name))));
             }
         }
         query
@@ -82,8 +83,10 @@ impl Question {
     /// [`Refused`] if a field or a role occurs twice, or a field has too many names, a name that is
     /// not percent-encoded UTF-8, or an invalid version.
     pub fn parse(query: &str) -> Result<Self, Refused> {
-        let have: Vec<_> =
-            names(query, "have", MOST_HAVE)?.iter().map(|text| Have::parse(text)).collect::<Result<_, _>>()?;
+        let have: Vec<_> = names(query, "have", MOST_HAVE)?
+            .iter()
+            .map(|text| Have::parse(text))
+            .collect::<Result<_, _>>()?;
         // A device has one document of each role. To name a large one repeatedly would only make
         // work for the server.
         let roles: BTreeSet<&str> = have.iter().map(|have: &Have| have.role.as_str()).collect();
@@ -94,14 +97,20 @@ impl Question {
         if dict.as_ref().is_some_and(|dict| dict.len() != 16 || !dict.bytes().all(is_hex)) {
             return Err(refused("dict", "is not 16 lower-case hexadecimal digits"));
         }
-        Ok(Self { have, dict, roles: names(query, "roles", MOST_ROLES)?, files: names(query, "files", MOST_FILES)? })
+        Ok(Self {
+            have,
+            dict,
+            roles: names(query, "roles", MOST_ROLES)?,
+            files: names(query, "files", MOST_FILES)?,
+        })
     }
 
     /// The same question from a device whose documents are not known, except root and timestamp, of
     /// which the versions suffice.
     #[must_use]
     pub fn without_documents(&self) -> Self {
-        let have = self.have.iter().filter(|have| ["root", "timestamp"].contains(&have.role.as_str()));
+        let have =
+            self.have.iter().filter(|have| ["root", "timestamp"].contains(&have.role.as_str()));
         Self { have: have.cloned().collect(), ..self.clone() }
     }
 
@@ -115,17 +124,25 @@ impl Question {
 impl Have {
     /// Accepts only the spelling of a version that [`Question::to_query`] writes.
     fn parse(text: &str) -> Result<Self, Refused> {
-        let (version, role) = text.split_once('.').ok_or_else(|| refused("have", "has no VERSION.ROLE"))?;
-        let number = version.parse::<u64>().ok().filter(|number| *number > 0 && number.to_string() == version);
-        let version = number.ok_or_else(|| refused("have", "has a version that is not a whole number from 1"))?;
+        let (version, role) =
+            text.split_once('.').ok_or_else(|| refused("have", "has no VERSION.ROLE"))?;
+        let number = version
+            .parse::<u64>()
+            .ok()
+            .filter(|number| *number > 0 && number.to_string() == version);
+        let version = number
+            .ok_or_else(|| refused("have", "has a version that is not a whole number from 1"))?;
         Ok(Self { role: role.to_owned(), version })
     }
 }
 
 /// The names in a field; empty if the field is absent or empty.
 fn names(query: &str, field: &'static str, most: usize) -> Result<Vec<String>, Refused> {
-    let mut values = query.split('&').filter_map(|pair| pair.split_once('=')).filter(|(name, _)| *name == field);
-    let Some((_, value)) = values.next().filter(|(_, value)| !value.is_empty()) else { return Ok(Vec::new()) };
+    let mut values =
+        query.split('&').filter_map(|pair| pair.split_once('=')).filter(|(name, _)| *name == field);
+    let Some((_, value)) = values.next().filter(|(_, value)| !value.is_empty()) else {
+        return Ok(Vec::new());
+    };
     if values.next().is_some() {
         return Err(refused(field, "occurs twice"));
     }
@@ -136,9 +153,14 @@ fn names(query: &str, field: &'static str, most: usize) -> Result<Vec<String>, R
 }
 
 fn unescaped(field: &'static str, text: &str) -> Result<String, Refused> {
-    let name = percent_decode_str(text).decode_utf8().map_err(|_| refused(field, "is not percent-encoded UTF-8"))?;
+    let name = percent_decode_str(text)
+        .decode_utf8()
+        .map_err(|_| refused(field, "is not percent-encoded UTF-8"))?;
     if name.is_empty() || name.len() > LONGEST_NAME {
-        return Err(refused(field, &format!("has a name that is empty or longer than {LONGEST_NAME} bytes")));
+        return Err(refused(
+            field,
+            &format!("has a name that is empty or longer than {LONGEST_NAME} bytes"),
+        ));
     }
     Ok(name.into_owned())
 }
@@ -168,13 +190,13 @@ mod tests {
         let name = "\\PC{1,20}";
         let have = (name, 1u64..).prop_map(|(role, version)| Have { role, version });
         let dict = proptest::option::of("[0-9a-f]{16}");
-        (some(have, 0..=MOST_HAVE), dict, some(name, 0..=MOST_ROLES), some(name, 0..=MOST_FILES)).prop_map(
-            |(have, dict, roles, files)| {
+        (some(have, 0..=MOST_HAVE), dict, some(name, 0..=MOST_ROLES), some(name, 0..=MOST_FILES))
+            .prop_map(|(have, dict, roles, files)| {
                 let mut met = BTreeSet::new();
-                let have = have.into_iter().filter(|have: &Have| met.insert(have.role.clone())).collect();
+                let have =
+                    have.into_iter().filter(|have: &Have| met.insert(have.role.clone())).collect();
                 Question { have, dict, roles, files }
-            },
-        )
+            })
     }
 
     proptest! {

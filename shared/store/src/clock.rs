@@ -9,7 +9,10 @@ use crate::port::Clock;
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the edge that everything else takes the time from")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the edge that everything else takes the time from"
+    )]
     fn now(&self) -> Time {
         Time::now()
     }

@@ -84,8 +84,16 @@ pub type BoxedError = Box<dyn Error + Send + Sync + 'static>;
 
 impl StoreError {
     /// Makes an error from words: what was tried, on what, and why it failed.
-    #[expect(clippy::needless_pass_by_value, reason = "callers pass what they have: a path, a string")]
-    pub fn new(kind: ErrorKind, action: &'static str, place: impl ToString, why: impl ToString) -> Self {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers pass what they have: a path, a string"
+    )]
+    pub fn new(
+        kind: ErrorKind,
+        action: &'static str,
+        place: impl ToString,
+        why: impl ToString,
+    ) -> Self {
         let why = why.to_string().replace('\n', " ");
         Self { kind, action, place: place.to_string(), why, code: None, source: None }
     }

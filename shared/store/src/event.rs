@@ -132,13 +132,21 @@ impl Event {
     /// The events for a published generation, each within [`LARGEST_DETAIL`]. Empty if no target
     /// changed.
     #[must_use]
-    pub fn published(generation: u64, targets: &[PublishedTarget], removed: &[TargetName]) -> Vec<Self> {
+    pub fn published(
+        generation: u64,
+        targets: &[PublishedTarget],
+        removed: &[TargetName],
+    ) -> Vec<Self> {
         // A target takes up to 240 bytes of name, 64 of digest and 1,024 of version: 150 of them
         // stay below the limit.
         const TARGETS_PER_EVENT: usize = 150;
         let mut events: Vec<Self> = targets
             .chunks(TARGETS_PER_EVENT)
-            .map(|part| Self::TargetsPublished { generation, targets: part.to_vec(), removed: Vec::new() })
+            .map(|part| Self::TargetsPublished {
+                generation,
+                targets: part.to_vec(),
+                removed: Vec::new(),
+            })
             .collect();
         events.extend(removed.chunks(2 * TARGETS_PER_EVENT).map(|part| Self::TargetsPublished {
             generation,

@@ -25,9 +25,12 @@ pub use document::{Document, Pointer};
 pub use error::{BoxedError, ErrorKind, StoreError};
 pub use event::{EVENT_SOURCE, Event, LARGEST_DETAIL, PublishedTarget, RejectedUpload};
 pub use key::{Bucket, DELIVERIES, Folder, Key, MOST_CHANGES, UploadKey, VersionId};
-pub use message::{Change, Hint, LARGEST_MESSAGE, Letter, MESSAGE_FORMAT, Message, NotMessage, Queue};
+pub use message::{
+    Change, Hint, LARGEST_MESSAGE, Letter, MESSAGE_FORMAT, Message, NotMessage, Queue,
+};
 pub use port::{
-    Blob, Blobs, Chunks, Clock, Events, Head, Kept, LONGEST_HISTORY, Links, OnlineRole, PastVersion, Queues, Result,
-    Signer, Source, Store, Stored, Tag, Upload, Uploads, Waiting, Written, expect_readable,
+    Blob, Blobs, Chunks, Clock, Events, Head, Kept, LONGEST_HISTORY, Links, OnlineRole,
+    PastVersion, Queues, Result, Signer, Source, Store, Stored, Tag, Upload, Uploads, Waiting,
+    Written, expect_readable,
 };
 pub use verified::VerifiedRoots;

@@ -32,7 +32,8 @@ pub enum Queue {
 
 impl Queue {
     /// All queues, in the order of the pipeline.
-    pub const ALL: [Self; 5] = [Self::Uploads, Self::Large, Self::Changes, Self::Sign, Self::Publish];
+    pub const ALL: [Self; 5] =
+        [Self::Uploads, Self::Large, Self::Changes, Self::Sign, Self::Publish];
 
     /// The queue's name in logs and settings.
     #[must_use]
@@ -177,7 +178,8 @@ impl Message {
     /// # Errors
     /// Never, for messages of this type.
     pub fn to_body(&self) -> Result<String, serde_json::Error> {
-        let envelope = Envelope { format: MESSAGE_FORMAT, message: MessageBody::Message(self.clone()) };
+        let envelope =
+            Envelope { format: MESSAGE_FORMAT, message: MessageBody::Message(self.clone()) };
         json::to_vec(&envelope).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -186,7 +188,8 @@ impl Message {
     /// # Errors
     /// [`NotMessage`] if it is no message, or has a newer format.
     pub fn from_body(body: &str) -> Result<Self, NotMessage> {
-        let envelope: Envelope = serde_json::from_str(body).map_err(|error| NotMessage(error.to_string()))?;
+        let envelope: Envelope =
+            serde_json::from_str(body).map_err(|error| NotMessage(error.to_string()))?;
         if envelope.format > MESSAGE_FORMAT {
             return Err(NotMessage(format!(
                 "its format is {}, but this code reads formats up to {MESSAGE_FORMAT}",
@@ -205,7 +208,11 @@ impl Message {
         if self.queue() == queue {
             return Ok(self);
         }
-        Err(NotMessage(format!("it belongs to the {} queue, not to {}", self.queue().name(), queue.name())))
+        Err(NotMessage(format!(
+            "it belongs to the {} queue, not to {}",
+            self.queue().name(),
+            queue.name()
+        )))
     }
 
     /// Puts `changes` into as many messages as [`LARGEST_MESSAGE`] requires.
@@ -251,7 +258,11 @@ mod tests {
         let version = VersionId("v1".into());
         for message in [
             Message::Uploads(vec![Hint { name: "x y".into(), removed: true, version: None }]),
-            Message::Large(Hint { name: "x".into(), removed: false, version: Some(version.clone()) }),
+            Message::Large(Hint {
+                name: "x".into(),
+                removed: false,
+                version: Some(version.clone()),
+            }),
             Message::Changes(vec![
                 Change::Set { name: name.clone(), version: version.clone() },
                 Change::Remove { name: name.clone(), marker: Some(version) },
@@ -262,7 +273,11 @@ mod tests {
                 Change::ReplaceBinsKey,
                 Change::Delivery { role: RoleName::targets() },
             ]),
-            Message::Deliveries(vec![Hint { name: "vendor.json".into(), removed: false, version: None }]),
+            Message::Deliveries(vec![Hint {
+                name: "vendor.json".into(),
+                removed: false,
+                version: None,
+            }]),
             Message::Sign,
             Message::Publish,
         ] {
@@ -273,19 +288,28 @@ mod tests {
 
     #[test]
     fn what_is_not_a_message_is_refused() {
-        for body in
-            ["", "{}", "[]", r#"{"format":1}"#, r#"{"format":99,"message":"sign"}"#, r#"{"format":1,"message":"x"}"#]
-        {
+        for body in [
+            "",
+            "{}",
+            "[]",
+            r#"{"format":1}"#,
+            r#"{"format":99,"message":"sign"}"#,
+            r#"{"format":1,"message":"x"}"#,
+        ] {
             assert!(Message::from_body(body).is_err(), "{body}");
         }
-        let bad_name = r#"{"format":1,"message":{"changes":[{"set":{"name":"../x","version":"1"}}]}}"#;
+        let bad_name =
+            r#"{"format":1,"message":{"changes":[{"set":{"name":"../x","version":"1"}}]}}"#;
         assert!(Message::from_body(bad_name).is_err(), "names are checked on the way in");
     }
 
     #[test]
     fn long_lists_are_split_and_nothing_is_lost() {
-        let names: Vec<TargetName> = (0..5000).map(|number| format!("{number:0>200}").parse().unwrap()).collect();
-        let changes = names.iter().map(|name| Change::Set { name: name.clone(), version: VersionId("v".repeat(40)) });
+        let names: Vec<TargetName> =
+            (0..5000).map(|number| format!("{number:0>200}").parse().unwrap()).collect();
+        let changes = names
+            .iter()
+            .map(|name| Change::Set { name: name.clone(), version: VersionId("v".repeat(40)) });
         let messages = Message::changes(changes.collect());
         assert!(messages.len() > 1);
         let mut found = Vec::new();

@@ -196,7 +196,13 @@ pub trait Uploads: Send + Sync {
     /// Reads at most `length` bytes of one version from `offset` into `buffer`, replacing its
     /// contents. A caller that reads many pieces reuses its buffers: new large ones would leave
     /// holes in the memory.
-    async fn read_into(&self, buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut>;
+    async fn read_into(
+        &self,
+        buffer: BytesMut,
+        upload: &Upload,
+        offset: u64,
+        length: u64,
+    ) -> Result<BytesMut>;
     /// Reads at most `length` bytes of one version, from `offset`.
     async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes> {
         self.read_into(BytesMut::new(), upload, offset, length).await.map(BytesMut::freeze)
@@ -335,7 +341,9 @@ pub trait Signer: Send + Sync {
 
     /// The newest public key of `role`.
     async fn newest_key(&self, role: OnlineRole) -> Result<PublicKey> {
-        let none = || StoreError::new(ErrorKind::Missing, "find", format!("{role:?}'s key"), "there is none");
+        let none = || {
+            StoreError::new(ErrorKind::Missing, "find", format!("{role:?}'s key"), "there is none")
+        };
         self.public_keys(role).await?.pop().ok_or_else(none)
     }
 }

@@ -133,14 +133,18 @@ impl VerifiedRoots {
         let verifies = |bytes: &Bytes| {
             let known = self.known();
             let first = self.first_root();
-            first + known.stored.len() as u64 == version && version > first && known.with(bytes, self.pinned).is_some()
+            first + known.stored.len() as u64 == version
+                && version > first
+                && known.with(bytes, self.pinned).is_some()
         };
         if !verifies(document.bytes()) {
             return Ok(Written::Lost);
         }
         match self.store.get(document.key()).await? {
             Some(stored) if verifies(&stored.bytes) => Ok(Written::Lost),
-            Some(stored) => self.store.replace(&Pointer::in_place_of_no_root(document), &stored.tag).await,
+            Some(stored) => {
+                self.store.replace(&Pointer::in_place_of_no_root(document), &stored.tag).await
+            }
             None => self.store.create(document).await,
         }
     }

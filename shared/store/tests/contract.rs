@@ -12,7 +12,8 @@ use serde_json::Value;
 use tufline_store::contract::{self, EventsReader, QueuesReader, Uploader};
 use tufline_store::memory::{Calm, Control, Fate, Memory, MemoryKeys, Request};
 use tufline_store::{
-    Blobs, CachedStore, Document, Events, Key, Message, Queue, Queues, Store, Uploads, VerifiedRoots, Written,
+    Blobs, CachedStore, Document, Events, Key, Message, Queue, Queues, Store, Uploads,
+    VerifiedRoots, Written,
 };
 
 struct World {
@@ -61,11 +62,13 @@ impl Control for Counting {
 fn what_never_changes_is_read_once() {
     let requests = Counting::default();
     let keys = Arc::new(MemoryKeys::generate().unwrap());
-    let memory = Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys, Box::new(requests.clone()));
+    let memory =
+        Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys, Box::new(requests.clone()));
     let memory = Arc::new(memory);
     let record = |key: &Key| Document::record(key.clone(), &"x").unwrap();
     for (key, kept) in [(Key::Manifest(1), true), (Key::Announced, false)] {
-        let (creator, reader) = (CachedStore::new(memory.clone(), 100_000), CachedStore::new(memory.clone(), 100_000));
+        let (creator, reader) =
+            (CachedStore::new(memory.clone(), 100_000), CachedStore::new(memory.clone(), 100_000));
         assert_eq!(block_on(creator.bytes(&key)).unwrap(), None);
         assert_eq!(block_on(creator.create(&record(&key))).unwrap(), Written::Done);
         // An object that the store finds may have been made by anybody, so it is not kept.
@@ -73,9 +76,16 @@ fn what_never_changes_is_read_once() {
         for (store, first) in [(creator, 0), (reader, 1)] {
             let before = requests.0.load(Ordering::Relaxed);
             for _ in 0..3 {
-                assert!(block_on(store.bytes(&key)).unwrap().is_some() && block_on(store.exists(&key)).unwrap());
+                assert!(
+                    block_on(store.bytes(&key)).unwrap().is_some()
+                        && block_on(store.exists(&key)).unwrap()
+                );
             }
-            assert_eq!(requests.0.load(Ordering::Relaxed) - before, if kept { first } else { 6 }, "{key}");
+            assert_eq!(
+                requests.0.load(Ordering::Relaxed) - before,
+                if kept { first } else { 6 },
+                "{key}"
+            );
         }
     }
 }

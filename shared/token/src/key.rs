@@ -79,8 +79,10 @@ impl Token {
             AttributeType::Modulus,
             AttributeType::PublicExponent,
         ];
-        let attributes = self.session.get_attributes(key, &wanted).map_err(refused("return the public key"))?;
-        let bad = |why| TokenError::BadKey { token: self.label().into(), wanted: self.uri.key(), why };
+        let attributes =
+            self.session.get_attributes(key, &wanted).map_err(refused("return the public key"))?;
+        let bad =
+            |why| TokenError::BadKey { token: self.label().into(), wanted: self.uri.key(), why };
         to_tuf(&attributes).map_err(bad)
     }
 
@@ -98,7 +100,10 @@ impl Token {
         let private = self.only(ObjectClass::PRIVATE_KEY, "private")?;
         let always = self.session.get_attributes(private, &[AttributeType::AlwaysAuthenticate]);
         if always.is_ok_and(|found| found.contains(&Attribute::AlwaysAuthenticate(true))) {
-            return Err(TokenError::AlwaysAuthenticate { token: self.label().into(), wanted: self.uri.key() });
+            return Err(TokenError::AlwaysAuthenticate {
+                token: self.label().into(),
+                wanted: self.uri.key(),
+            });
         }
         Ok(TokenKey { session: Mutex::new(self.session), private, public })
     }
@@ -106,7 +111,9 @@ impl Token {
     /// The only key of this class that the URI names.
     fn only(&self, class: ObjectClass, name: &'static str) -> Result<ObjectHandle, TokenError> {
         let mut template = vec![Attribute::Class(class), Attribute::Token(true)];
-        template.extend(self.uri.label.iter().map(|label| Attribute::Label(label.clone().into_bytes())));
+        template.extend(
+            self.uri.label.iter().map(|label| Attribute::Label(label.clone().into_bytes())),
+        );
         template.extend(self.uri.id.iter().map(|id| Attribute::Id(id.clone())));
         let found = self.session.find_objects(&template).map_err(refused("list its keys"))?;
         let (token, wanted) = (self.label().to_owned(), self.uri.key());
@@ -126,7 +133,9 @@ fn find(module: &Pkcs11, wanted: &TokenName) -> Result<(Slot, TokenInfo), TokenE
     }
     let labels: Vec<_> = tokens.iter().map(|(_, info)| format!("'{}'", info.label())).collect();
     tokens.retain(|(_, info)| {
-        let is = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        let is = |wanted: &Option<String>, found: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == found)
+        };
         is(&wanted.label, info.label())
             && is(&wanted.serial, info.serial_number())
             && is(&wanted.manufacturer, info.manufacturer_id())
@@ -135,8 +144,11 @@ fn find(module: &Pkcs11, wanted: &TokenName) -> Result<(Slot, TokenInfo), TokenE
     match (tokens.len(), tokens.pop()) {
         (1, Some(found)) => Ok(found),
         (0, _) => {
-            let present =
-                if labels.is_empty() { "there is none".into() } else { format!("there is {}", labels.join(", ")) };
+            let present = if labels.is_empty() {
+                "there is none".into()
+            } else {
+                format!("there is {}", labels.join(", "))
+            };
             Err(TokenError::NoToken { wanted: wanted.to_string(), present })
         }
         (count, _) => Err(TokenError::ManyTokens { count, wanted: wanted.to_string() }),
@@ -170,7 +182,10 @@ impl TokenKey {
             // PSS, SHA-256 and a salt of 32 bytes: not all clients verify another salt length.
             PublicKey::Rsa { .. } => {
                 let (hash_alg, mgf) = (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256);
-                sign(&Mechanism::Sha256RsaPkcsPss(PkcsPssParams { hash_alg, mgf, s_len: 32.into() }), message)
+                sign(
+                    &Mechanism::Sha256RsaPkcsPss(PkcsPssParams { hash_alg, mgf, s_len: 32.into() }),
+                    message,
+                )
             }
         }
     }

@@ -3,7 +3,9 @@
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rsa::PublicKeyComponents;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ED25519, ParsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ED25519, ParsedPublicKey, VerificationAlgorithm,
+};
 use cryptoki::object::{Attribute, KeyType};
 use pkcs8::der::asn1::{OctetStringRef, UintRef};
 use pkcs8::der::{Decode, Encode};
@@ -20,25 +22,39 @@ pub(crate) fn to_tuf(attributes: &[Attribute]) -> Result<Key, String> {
         _ => None,
     });
     let bytes = |pick: fn(&Attribute) -> Option<&Vec<u8>>| {
-        attributes.iter().find_map(pick).ok_or_else(|| "the token does not return the public key".to_owned())
+        attributes
+            .iter()
+            .find_map(pick)
+            .ok_or_else(|| "the token does not return the public key".to_owned())
     };
-    let point = || bytes(|attribute| if let Attribute::EcPoint(point) = attribute { Some(point) } else { None });
-    let der = match kind {
-        Some(KeyType::EC) => {
-            let curve = bytes(|attribute| if let Attribute::EcParams(curve) = attribute { Some(curve) } else { None })?;
-            if curve.as_slice() != P256 {
-                return Err("it is on another curve than P-256".into());
+    let point = || {
+        bytes(
+            |attribute| if let Attribute::EcPoint(point) = attribute { Some(point) } else { None },
+        )
+    };
+    let der =
+        match kind {
+            Some(KeyType::EC) => {
+                let curve = bytes(|attribute| {
+                    if let Attribute::EcParams(curve) = attribute { Some(curve) } else { None }
+                })?;
+                if curve.as_slice() != P256 {
+                    return Err("it is on another curve than P-256".into());
+                }
+                from_point(&ECDSA_P256_SHA256_ASN1, point()?)
             }
-            from_point(&ECDSA_P256_SHA256_ASN1, point()?)
-        }
-        Some(KeyType::EC_EDWARDS) => from_point(&ED25519, point()?),
-        Some(KeyType::RSA) => {
-            let n = bytes(|attribute| if let Attribute::Modulus(n) = attribute { Some(n) } else { None })?;
-            let e = bytes(|attribute| if let Attribute::PublicExponent(e) = attribute { Some(e) } else { None })?;
-            PublicKeyComponents { n, e }.as_der()
-        }
-        _ => return Err("it is neither EC, Ed25519 nor RSA".into()),
-    };
+            Some(KeyType::EC_EDWARDS) => from_point(&ED25519, point()?),
+            Some(KeyType::RSA) => {
+                let n = bytes(
+                    |attribute| if let Attribute::Modulus(n) = attribute { Some(n) } else { None },
+                )?;
+                let e = bytes(|attribute| {
+                    if let Attribute::PublicExponent(e) = attribute { Some(e) } else { None }
+                })?;
+                PublicKeyComponents { n, e }.as_der()
+            }
+            _ => return Err("it is neither EC, Ed25519 nor RSA".into()),
+        };
     let der = der.map_err(|_| "it is neither Ed25519, ECDSA P-256 nor RSA of a usual size")?;
     let pem = pem::encode(&pem::Pem::new("PUBLIC KEY", der.as_ref()));
     read_known_key(pem.as_bytes(), "in the token").map_err(|error| error.to_string())
@@ -66,7 +82,9 @@ pub(crate) fn to_der(signature: &[u8]) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
     use aws_lc_rs::rand::SystemRandom;
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey};
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
+    };
 
     #[test]
     fn signatures_become_what_clients_verify() {
@@ -75,7 +93,8 @@ mod tests {
         // Enough runs for numbers with leading zeros and with the highest bit set.
         for number in 0..600_u32 {
             let message = number.to_be_bytes();
-            let signature = to_der(pair.sign(&SystemRandom::new(), &message).unwrap().as_ref()).unwrap();
+            let signature =
+                to_der(pair.sign(&SystemRandom::new(), &message).unwrap().as_ref()).unwrap();
             public.verify(&message, &signature).unwrap();
         }
     }
@@ -86,12 +105,20 @@ mod tests {
         let bare = pair.public_key().as_ref().to_vec();
         let wrapped = [&[0x04, 0x41], &bare[..]].concat();
         let key = |point: Vec<u8>, curve: &[u8]| {
-            to_tuf(&[Attribute::KeyType(KeyType::EC), Attribute::EcParams(curve.to_vec()), Attribute::EcPoint(point)])
+            to_tuf(&[
+                Attribute::KeyType(KeyType::EC),
+                Attribute::EcParams(curve.to_vec()),
+                Attribute::EcPoint(point),
+            ])
         };
         let read = key(wrapped, P256).unwrap();
         assert_eq!(key(bare.clone(), P256).unwrap(), read);
         assert!(matches!(&read, Key::Ecdsa { keyval, .. } if keyval.public[..] == bare));
-        assert!(key(bare.clone(), &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22]).unwrap_err().contains("another curve"));
+        assert!(
+            key(bare.clone(), &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22])
+                .unwrap_err()
+                .contains("another curve")
+        );
         assert!(key(bare[1..].to_vec(), P256).is_err());
     }
 }

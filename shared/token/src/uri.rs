@@ -37,7 +37,9 @@ impl std::fmt::Display for TokenName {
             ("manufacturer", &self.manufacturer),
             ("model", &self.model),
         ];
-        let given = attributes.iter().filter_map(|(name, value)| Some(format!("{name} '{}'", value.as_ref()?)));
+        let given = attributes
+            .iter()
+            .filter_map(|(name, value)| Some(format!("{name} '{}'", value.as_ref()?)));
         formatter.write_str(&given.collect::<Vec<_>>().join(", "))
     }
 }
@@ -46,7 +48,8 @@ impl KeyUri {
     /// The key as messages name it.
     pub(crate) fn key(&self) -> String {
         let label = self.label.iter().map(|label| format!("label '{label}'"));
-        let hex = |id: &Vec<u8>| id.iter().map(|&byte| percent_encode_byte(byte)).collect::<String>();
+        let hex =
+            |id: &Vec<u8>| id.iter().map(|&byte| percent_encode_byte(byte)).collect::<String>();
         let id = self.id.iter().map(|id| format!("id {}", hex(id)));
         label.chain(id).collect::<Vec<_>>().join(" and ")
     }
@@ -93,9 +96,11 @@ fn read(text: &str) -> Result<KeyUri, String> {
         match name {
             "module-path" => set(&mut module, name, decode(value.unwrap_or_default())?)?,
             "pin-value" | "pin-source" => {
-                return Err("the PIN does not belong in it, where others may see it; enter it when \
+                return Err(
+                    "the PIN does not belong in it, where others may see it; enter it when \
                             asked, or give --passphrase-file"
-                    .into());
+                        .into(),
+                );
             }
             _ => return Err(format!("the attribute {name} is not known; only module-path is")),
         }
@@ -106,7 +111,8 @@ fn read(text: &str) -> Result<KeyUri, String> {
     if uri.label.is_none() && uri.id.is_none() {
         return Err("add object=LABEL or id=%01 of the key".into());
     }
-    uri.module = module.ok_or("add ?module-path=FILE, the library that comes with the token")?.into();
+    uri.module =
+        module.ok_or("add ?module-path=FILE, the library that comes with the token")?.into();
     // The loader would look for a relative name in folders that others may write to.
     if !uri.module.is_absolute() {
         return Err("the module-path must begin with /".into());
@@ -177,8 +183,13 @@ mod tests {
 
     #[test]
     fn a_pin_is_not_repeated_in_an_error() {
-        let error = "pkcs11:token=a;object=b?module-path=/a.so&pin-value=123456".parse::<KeyUri>().unwrap_err();
+        let error = "pkcs11:token=a;object=b?module-path=/a.so&pin-value=123456"
+            .parse::<KeyUri>()
+            .unwrap_err();
         let error = error.to_string();
-        assert!(error.contains("the PIN does not belong in it") && !error.contains("123456"), "{error}");
+        assert!(
+            error.contains("the PIN does not belong in it") && !error.contains("123456"),
+            "{error}"
+        );
     }
 }

@@ -30,7 +30,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             },
             Question::File { kind, text, trusted } => {
                 let trusted: Signed<Root> = serde_json::from_str(&trusted)?;
-                if kind == "root" { root(&text, &trusted.signed) } else { targets(&text, &trusted.signed) }
+                if kind == "root" {
+                    root(&text, &trusted.signed)
+                } else {
+                    targets(&text, &trusted.signed)
+                }
             }
         };
         writeln!(stdout(), "{answer}")?;
@@ -39,12 +43,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn root(text: &str, trusted: &Root) -> Value {
-    let ours = RootFile::read(text.as_bytes()).map_err(|error| error.to_string()).and_then(|file| {
-        let form = canonical::form(file.root()).map_err(|unalike| unalike.to_string())?;
-        let written = json::to_vec(file.root()).map_err(|error| error.to_string())?;
-        let signed = [trusted, file.root()].into_iter().all(|judge| verifies::<Root>(text, judge, &RoleName::root()));
-        Ok((form, written, signed))
-    });
+    let ours =
+        RootFile::read(text.as_bytes()).map_err(|error| error.to_string()).and_then(|file| {
+            let form = canonical::form(file.root()).map_err(|unalike| unalike.to_string())?;
+            let written = json::to_vec(file.root()).map_err(|error| error.to_string())?;
+            let signed = [trusted, file.root()]
+                .into_iter()
+                .all(|judge| verifies::<Root>(text, judge, &RoleName::root()));
+            Ok((form, written, signed))
+        });
     let tough = serde_json::from_str::<schema::Signed<Root>>(text).ok().and_then(|file| {
         let roles: std::collections::BTreeMap<String, usize> =
             file.signed.roles.keys().map(|role| (role.to_string(), file.signed.keys(*role).count())).collect();
@@ -56,12 +63,15 @@ fn root(text: &str, trusted: &Root) -> Value {
 
 fn targets(text: &str, trusted: &Root) -> Value {
     let role = RoleName::targets();
-    let ours = delivery::check_form(&role, text.as_bytes()).map_err(|refusal| refusal.reason).and_then(|()| {
-        let file: schema::Signed<Targets> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let form = canonical::form(&file.signed).map_err(|unalike| unalike.to_string())?;
-        let written = json::to_vec(&file.signed).map_err(|error| error.to_string())?;
-        Ok((form, written, verifies::<Targets>(text, trusted, &role)))
-    });
+    let ours = delivery::check_form(&role, text.as_bytes())
+        .map_err(|refusal| refusal.reason)
+        .and_then(|()| {
+            let file: schema::Signed<Targets> =
+                serde_json::from_str(text).map_err(|error| error.to_string())?;
+            let form = canonical::form(&file.signed).map_err(|unalike| unalike.to_string())?;
+            let written = json::to_vec(&file.signed).map_err(|error| error.to_string())?;
+            Ok((form, written, verifies::<Targets>(text, trusted, &role)))
+        });
     let tough = serde_json::from_str::<schema::Signed<Targets>>(text).ok().and_then(|file| {
         let digests: std::collections::BTreeMap<&str, String> =
             file.signed.targets.iter().map(|(name, target)| (name.raw(), hex::encode(&target.hashes.sha256))).collect();
@@ -77,7 +87,8 @@ fn targets(text: &str, trusted: &Root) -> Value {
 }
 
 fn verifies<T: tufline_tuf::RoleDocument>(text: &str, judge: &Root, role: &RoleName) -> bool {
-    RoleKeys::in_root(judge, role).is_ok_and(|keys| verify::<T>(Bytes::copy_from_slice(text.as_bytes()), &keys).is_ok())
+    RoleKeys::in_root(judge, role)
+        .is_ok_and(|keys| verify::<T>(Bytes::copy_from_slice(text.as_bytes()), &keys).is_ok())
 }
 
 fn answer(ours: Result<(Vec<u8>, Vec<u8>, bool), String>, tough: Option<&Value>) -> Value {

@@ -41,10 +41,14 @@ pub use tufline_metadata::canonical;
 
 pub use config::Config;
 pub use delegations::{Parties, delivery};
-pub use generation::{Applied, BinsKeys, MANIFEST_FORMAT, Manifest, Outcome, RecordedPolicy, RemovalWindow};
+pub use generation::{
+    Applied, BinsKeys, MANIFEST_FORMAT, Manifest, Outcome, RecordedPolicy, RemovalWindow,
+};
 pub use layout::{Addressed, AddressedDraft, Content, Index, RoleEntry, index, trie};
 pub use primitives::{
-    BadPattern, Custom, Hasher, NotRoleName, NotSha256, Pattern, PausedHasher, Rejection, RejectionCode, RoleName,
-    SIDE_FILE_SUFFIX, Sha256, TargetName, Time, custom, json, plain, time,
+    BadPattern, Custom, Hasher, NotRoleName, NotSha256, Pattern, PausedHasher, Rejection,
+    RejectionCode, RoleName, SIDE_FILE_SUFFIX, Sha256, TargetName, Time, custom, json, plain, time,
 };
-pub use signing::{Draft, RoleDocument, RoleKeys, Signed, VerifyError, foreign, key_file, verify, verify_published};
+pub use signing::{
+    Draft, RoleDocument, RoleKeys, Signed, VerifyError, foreign, key_file, verify, verify_published,
+};

@@ -38,7 +38,8 @@ impl World {
     fn new(before: &[&str], added: &[&str], most: usize) -> Self {
         let keys = Keys::new();
         let root = keys.trusted(after(now(), YEAR));
-        let published = Generation::first(&keys.bins, FirstBins::One).fold_small(&edits(before), most);
+        let published =
+            Generation::first(&keys.bins, FirstBins::One).fold_small(&edits(before), most);
         let candidate = published.fold_small(&edits(added), most);
         let (files, snapshot) = (BTreeMap::new(), Bytes::new());
         let mut world = Self { keys, root, published, candidate, files, snapshot };
@@ -47,7 +48,9 @@ impl World {
     }
 
     fn sign(&mut self) {
-        let snapshot = snapshot(&self.candidate.manifest, &self.candidate.versions, others().candidate).unwrap();
+        let snapshot =
+            snapshot(&self.candidate.manifest, &self.candidate.versions, others().candidate)
+                .unwrap();
         self.snapshot = common::sign(snapshot, &self.keys.snapshot, &self.root).bytes().clone();
         for role in self.candidate.documents.keys().cloned().collect::<Vec<_>>() {
             self.sign_role(&role);
@@ -79,7 +82,15 @@ impl World {
     fn open(&self) -> Result<Gate<'_>, Refused> {
         let (roots, candidate) = (std::slice::from_ref(&self.root), &self.candidate.manifest);
         let since = std::slice::from_ref(candidate);
-        Gate::open(roots, &self.published.versions, since, candidate, others(), &self.snapshot, now())
+        Gate::open(
+            roots,
+            &self.published.versions,
+            since,
+            candidate,
+            others(),
+            &self.snapshot,
+            now(),
+        )
     }
 
     /// Checks the generation. Also returns the roles that the gate wanted.
@@ -93,10 +104,14 @@ impl World {
             }
             for (role, version) in wanted {
                 assert_eq!(version, self.candidate.versions[&role]);
-                let seen = trie::nearest(&role, |role| self.published.versions.contains_key(role)).unwrap();
-                let (file, seen) = (&self.files[&role], Some(self.published.documents[&seen].document()));
+                let seen = trie::nearest(&role, |role| self.published.versions.contains_key(role))
+                    .unwrap();
+                let (file, seen) =
+                    (&self.files[&role], Some(self.published.documents[&seen].document()));
                 match gate.keys(&role) {
-                    Some(keys) => gate.verified_role(&role, VerifiedRole::new(file.clone(), keys), seen)?,
+                    Some(keys) => {
+                        gate.verified_role(&role, VerifiedRole::new(file.clone(), keys), seen)?
+                    }
                     None => gate.role(&role, file, seen)?,
                 }
                 looked.push(role);
@@ -125,7 +140,8 @@ fn a_split_passes_and_only_what_is_new_needs_its_bytes() {
     let top = RoleName::targets();
     gate.role(&top, &world.files[&top], Some(world.published.documents[&top].document())).unwrap();
     for (role, _) in gate.wanted_roles() {
-        gate.role(&role, &world.files[&role], Some(world.published.documents[&top].document())).unwrap();
+        gate.role(&role, &world.files[&role], Some(world.published.documents[&top].document()))
+            .unwrap();
     }
     assert_eq!(gate.wanted_blobs().len(), 1, "what only moved was there before");
 }
@@ -142,7 +158,8 @@ fn a_bin_of_a_stranger_is_refused() {
     let mut world = World::new(&NAMES[..3], &NAMES[3..], 2);
     let leaf = world.candidate.role_of(NAMES[3]);
     world.keys.bins = common::key();
-    let delegations = trie::delegations(&RoleName::targets(), &[world.keys.bins.tuf_key()]).unwrap();
+    let delegations =
+        trie::delegations(&RoleName::targets(), &[world.keys.bins.tuf_key()]).unwrap();
     let keys = RoleKeys::in_delegations(&delegations, &leaf).unwrap();
     let draft = world.candidate.documents[&leaf].clone();
     let signature = signature(&world.keys.bins, &draft.message().unwrap());
@@ -172,7 +189,8 @@ fn targets_in_a_bin_where_no_client_looks_are_refused() {
     let mut world = World::new(&NAMES[..3], &NAMES[3..], 2);
     let leaf = world.candidate.role_of(NAMES[3]);
     let stray = tough::TargetName::new(NAMES[0]).unwrap();
-    let target = world.candidate.documents[&leaf].document().targets.values().next().unwrap().clone();
+    let target =
+        world.candidate.documents[&leaf].document().targets.values().next().unwrap().clone();
     world.change(&leaf, |document| _ = document.targets.insert(stray, target));
     assert_eq!(world.fault(), Fault::Role(leaf.clone(), world.candidate.versions[&leaf]));
 }

@@ -17,8 +17,14 @@ use tufline_tuf::{BinsKeys, RoleName, trie};
 /// The generation after `before` with other keys of the bins, in which all delegating roles are
 /// drafted again.
 fn with_keys(before: &Generation, bins: BinsKeys) -> Generation {
-    let split = before.entries().into_iter().filter(|(_, entry)| entry.bins.is_some()).map(|(role, _)| role);
-    before.fold_with(before.whole_index(), &[], &split.collect(), bins, policy(None, now())).unwrap()
+    let split = before
+        .entries()
+        .into_iter()
+        .filter(|(_, entry)| entry.bins.is_some())
+        .map(|(role, _)| role);
+    before
+        .fold_with(before.whole_index(), &[], &split.collect(), bins, policy(None, now()))
+        .unwrap()
 }
 
 fn next(generation: &Generation, newest: &Key) -> Option<BinsKeys> {
@@ -30,7 +36,11 @@ fn listed(generation: &Generation) -> BTreeSet<Vec<String>> {
     let delegations = generation.documents.iter().filter_map(|(role, draft)| {
         let delegations = draft.document().delegations.as_ref()?;
         let keys = generation.manifest.bins_keys().listed();
-        assert_eq!(*delegations, trie::delegations(role, &keys).unwrap(), "{role}: as the gate expects it");
+        assert_eq!(
+            *delegations,
+            trie::delegations(role, &keys).unwrap(),
+            "{role}: as the gate expects it"
+        );
         Some(delegations.roles[0].keyids.iter().map(hex::encode).collect())
     });
     delegations.collect()
@@ -58,14 +68,17 @@ fn both_keys_are_listed_until_every_bin_is_signed_by_the_new_one() {
     // Uploads continue. The new key signs every bin that they change.
     generation = generation.fold(&[set("a", "1")], policy(None, now())).unwrap();
     let leaf = generation.role_of("a");
-    let left: BTreeSet<RoleName> =
-        outdated_bins(&generation.manifest, &generation.whole_index()).map(|(role, _)| role).collect();
+    let left: BTreeSet<RoleName> = outdated_bins(&generation.manifest, &generation.whole_index())
+        .map(|(role, _)| role)
+        .collect();
     assert!(left.len() == 255 && !left.contains(&leaf));
     assert_eq!(next(&generation, &new_key), None, "some are left");
     assert_eq!(next(&generation, &key().tuf_key()), None, "one replacement after the other");
 
     let bins = generation.manifest.bins_keys();
-    generation = generation.fold_with(generation.whole_index(), &[], &left, bins, policy(None, now())).unwrap();
+    generation = generation
+        .fold_with(generation.whole_index(), &[], &left, bins, policy(None, now()))
+        .unwrap();
     let keys = next(&generation, &new_key).unwrap();
     assert_eq!(keys, BinsKeys { signing: new_key.clone(), old: None });
     generation = with_keys(&generation, keys);

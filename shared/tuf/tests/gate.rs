@@ -44,7 +44,8 @@ impl World {
     }
 
     fn open<'a>(&'a self, roots: &'a [Root], at: Time) -> Result<Gate<'a>, Refused> {
-        let (since, candidate) = (std::slice::from_ref(&self.candidate.manifest), &self.candidate.manifest);
+        let (since, candidate) =
+            (std::slice::from_ref(&self.candidate.manifest), &self.candidate.manifest);
         Gate::open(roots, &self.published.versions, since, candidate, others(), &self.snapshot, at)
     }
 
@@ -52,7 +53,12 @@ impl World {
         self.check_under(std::slice::from_ref(&self.root), at, blob)
     }
 
-    fn check_under(&self, roots: &[Root], at: Time, blob: Option<(u64, Option<Sha256>)>) -> Result<Checked, Refused> {
+    fn check_under(
+        &self,
+        roots: &[Root],
+        at: Time,
+        blob: Option<(u64, Option<Sha256>)>,
+    ) -> Result<Checked, Refused> {
         let mut gate = self.open(roots, at)?;
         for (role, _) in gate.wanted_roles() {
             gate.role(&role, &self.targets, Some(self.published.documents[&role].document()))?;
@@ -86,7 +92,10 @@ fn a_sound_generation_passes_and_its_timestamp_states_the_snapshot() {
     let meta = &timestamp.document().meta["snapshot.json"];
     assert_eq!((timestamp.document().version.get(), meta.version.get()), (7, 2));
     assert_eq!(meta.length, Some(world.snapshot.len() as u64));
-    assert_eq!(meta.hashes.as_ref().unwrap().sha256[..], Sha256::of(&world.snapshot).as_bytes()[..]);
+    assert_eq!(
+        meta.hashes.as_ref().unwrap().sha256[..],
+        Sha256::of(&world.snapshot).as_bytes()[..]
+    );
 }
 
 #[test]
@@ -144,7 +153,9 @@ fn an_older_document_under_its_own_number_is_refused() {
 #[test]
 fn a_snapshot_that_contradicts_its_manifest_is_refused() {
     let (targets, vendor): (_, RoleName) = (RoleName::targets(), "vendor".parse().unwrap());
-    for versions in [[(targets.clone(), 9)].into(), [(targets.clone(), 2), (vendor, 1)].into(), Versions::new()] {
+    for versions in
+        [[(targets.clone(), 9)].into(), [(targets.clone(), 2), (vendor, 1)].into(), Versions::new()]
+    {
         let mut world = World::new();
         world.sign_snapshot(&versions);
         assert_eq!(world.fault(now(), GOOD), role(RoleName::snapshot(), 2));
@@ -159,7 +170,11 @@ fn a_snapshot_that_lasts_longer_than_its_manifest_says_is_refused() {
     let versions = world.candidate.versions.clone();
     world.sign_snapshot(&versions);
     world.candidate.manifest.snapshot_expires = honest;
-    assert_eq!(world.fault(now(), GOOD), role(RoleName::snapshot(), 2), "a thief of the key could extend its life");
+    assert_eq!(
+        world.fault(now(), GOOD),
+        role(RoleName::snapshot(), 2),
+        "a thief of the key could extend its life"
+    );
 }
 
 #[test]
@@ -197,7 +212,11 @@ fn the_published_generation_passes_again() {
         Gate::open(roots, versions, &[], &candidate.manifest, others(), &world.snapshot, now())
             .map(|gate| gate.wanted_roles())
     };
-    assert_eq!(again(&candidate.versions).unwrap(), [(RoleName::targets(), 2)], "the root lists its keys");
+    assert_eq!(
+        again(&candidate.versions).unwrap(),
+        [(RoleName::targets(), 2)],
+        "the root lists its keys"
+    );
     assert!(again(&world.published.versions).is_err());
 }
 
@@ -232,17 +251,32 @@ fn a_document_that_clients_read_differently_is_refused_unless_published() {
     world.candidate = world.published.fold(&[edit], policy(None, now())).unwrap();
     let (role, versions) = (RoleName::targets(), world.candidate.versions.clone());
     let draft = world.candidate.documents[&role].clone();
-    assert!(matches!(draft.clone().prepare(), Err(VerifyError::Unalike { .. })), "we don't sign it");
+    assert!(
+        matches!(draft.clone().prepare(), Err(VerifyError::Unalike { .. })),
+        "we don't sign it"
+    );
     // The signature as clients in Rust verify it.
-    let signatures = vec![signature(&world.keys.targets, &draft.document().canonical_form().unwrap())];
+    let signatures =
+        vec![signature(&world.keys.targets, &draft.document().canonical_form().unwrap())];
     let signed = schema::Signed { signed: draft.document().clone(), signatures };
     world.targets = tufline_tuf::json::to_vec(&signed).unwrap().into();
     world.sign_snapshot(&versions);
     let refused = world.check(now(), GOOD).unwrap_err();
-    assert!(matches!(refused.fault, Fault::Role(..)) && refused.reason.contains("\"a b\""), "{refused:?}");
+    assert!(
+        matches!(refused.fault, Fault::Role(..)) && refused.reason.contains("\"a b\""),
+        "{refused:?}"
+    );
     let roots = std::slice::from_ref(&world.root);
-    let mut again =
-        Gate::open(roots, &versions, &[], &world.candidate.manifest, others(), &world.snapshot, now()).unwrap();
+    let mut again = Gate::open(
+        roots,
+        &versions,
+        &[],
+        &world.candidate.manifest,
+        others(),
+        &world.snapshot,
+        now(),
+    )
+    .unwrap();
     again.role(&role, &world.targets, Some(draft.document())).unwrap();
     assert!(again.pass().is_ok());
 }

@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use tough::schema::Targets;
 use tufline_tuf::config::RemovalLimit;
 use tufline_tuf::generation::{
-    Edit, FirstBins, Folding, GenerationError, Others, Policy, TargetEdit, UsedUp, digest_of, snapshot, target_of,
-    targets_document,
+    Edit, FirstBins, Folding, GenerationError, Others, Policy, TargetEdit, UsedUp, digest_of,
+    snapshot, target_of, targets_document,
 };
 use tufline_tuf::index::{Expiring, Page, Place, RoleEntry};
 use tufline_tuf::time::after;
@@ -161,8 +161,12 @@ fn an_emptied_folder_is_held_and_a_single_target_is_not() {
     let two = filled(2);
     assert!(two.fold(&removals(0..2), limit).is_err());
     let one = two.fold(&removals(0..1), limit).unwrap();
-    assert!(one.fold(&removals(1..2), limit).is_err(), "an emptied folder may come in several batches");
-    let later = policy(Some(RemovalLimit::default()), after(now(), RemovalLimit::WINDOW_SECONDS + 1));
+    assert!(
+        one.fold(&removals(1..2), limit).is_err(),
+        "an emptied folder may come in several batches"
+    );
+    let later =
+        policy(Some(RemovalLimit::default()), after(now(), RemovalLimit::WINDOW_SECONDS + 1));
     assert!(one.fold(&removals(1..2), later).is_ok());
     assert!(two.fold(&removals(0..2), policy(None, now())).is_ok(), "an operator accepted it");
     let gone = filled(1).fold(&removals(0..1), limit).unwrap().manifest;
@@ -171,7 +175,8 @@ fn an_emptied_folder_is_held_and_a_single_target_is_not() {
 
 /// A trie with `count` targets, in which no role lists more than `most`.
 fn grown(count: usize, most: usize) -> Generation {
-    (0..count).fold(start(), |grown, number| grown.fold_small(&[set(&format!("t{number}"), "x")], most))
+    (0..count)
+        .fold(start(), |grown, number| grown.fold_small(&[set(&format!("t{number}"), "x")], most))
 }
 
 #[test]
@@ -188,7 +193,10 @@ fn a_role_is_split_by_the_target_that_is_one_too_many() {
 fn a_repository_may_begin_with_bins() {
     for (text, roles) in [("1", 1), ("16", 17), ("256", 273), ("4096", 4369)] {
         let first = Generation::first(&common::key(), text.parse().unwrap());
-        assert_eq!((first.versions.len(), first.entries().len(), first.manifest.targets), (roles, roles, 0));
+        assert_eq!(
+            (first.versions.len(), first.entries().len(), first.manifest.targets),
+            (roles, roles, 0)
+        );
         let leaf = first.role_of("t0");
         let next = first.fold_small(&[set("t0", "x")], 10);
         assert_eq!(next.manifest.changed.keys().collect::<Vec<_>>(), [&leaf]);
@@ -205,7 +213,11 @@ fn a_change_touches_its_leaf_and_the_pages_above_it_only() {
     assert_eq!(trie::depth(&leaf), 2);
     let next = grown.fold_small(&[set("t0", "other")], 4);
     assert_eq!(next.manifest.changed.keys().collect::<Vec<_>>(), [&leaf]);
-    assert_eq!(next.pages.len(), grown.pages.len() + 2, "the pages below `targets` and below the bin of one digit");
+    assert_eq!(
+        next.pages.len(),
+        grown.pages.len() + 2,
+        "the pages below `targets` and below the bin of one digit"
+    );
     let name = "t0".parse().unwrap();
     assert_eq!(next.index(&[Place::Name(&name)]).1, 2);
     let pages = |generation: &Generation| serde_json::to_vec(&generation.manifest).unwrap().len();
@@ -220,7 +232,12 @@ fn only_its_own_bytes_are_a_page() {
     assert_eq!(&Page::from_bytes(&top, digest, &bytes).unwrap(), page);
     assert!(Page::from_bytes(&top, digest, &bytes[1..]).is_err());
     let newer = Page { format: 99, bins: page.bins.clone() }.to_bytes().unwrap();
-    assert!(Page::from_bytes(&top, &Sha256::of(&newer), &newer).unwrap_err().to_string().contains("newer"));
+    assert!(
+        Page::from_bytes(&top, &Sha256::of(&newer), &newer)
+            .unwrap_err()
+            .to_string()
+            .contains("newer")
+    );
 }
 
 #[test]
@@ -229,15 +246,29 @@ fn unread_pages_are_named() {
     let (edits, renew) = ([set("t0", "other")], BTreeSet::new());
     let blind = Index::new(grown.manifest.top.clone());
     let others = Others::default();
-    let unread =
-        Folding::new(&grown.manifest, blind, &edits, &renew, grown.manifest.bins_keys(), &others, policy(None, now()))
-            .unwrap_err();
+    let unread = Folding::new(
+        &grown.manifest,
+        blind,
+        &edits,
+        &renew,
+        grown.manifest.bins_keys(),
+        &others,
+        policy(None, now()),
+    )
+    .unwrap_err();
     assert_eq!(unread, GenerationError::Unread(RoleName::targets()));
     let name = "t0".parse().unwrap();
     let (index, _) = grown.index(&[Place::Name(&name)]);
-    let folding =
-        Folding::new(&grown.manifest, index, &edits, &renew, grown.manifest.bins_keys(), &others, policy(None, now()))
-            .unwrap();
+    let folding = Folding::new(
+        &grown.manifest,
+        index,
+        &edits,
+        &renew,
+        grown.manifest.bins_keys(),
+        &others,
+        policy(None, now()),
+    )
+    .unwrap();
     assert_eq!(folding.finish().unwrap_err(), GenerationError::Missing(grown.role_of("t0")));
 }
 
@@ -247,11 +278,19 @@ fn unwanted_documents_are_refused() {
     let (edits, renew, others) = ([set("t0", "other")], BTreeSet::new(), Others::default());
     let name = "t0".parse().unwrap();
     let (index, _) = grown.index(&[Place::Name(&name)]);
-    let mut folding =
-        Folding::new(&grown.manifest, index, &edits, &renew, grown.manifest.bins_keys(), &others, policy(None, now()))
-            .unwrap();
+    let mut folding = Folding::new(
+        &grown.manifest,
+        index,
+        &edits,
+        &renew,
+        grown.manifest.bins_keys(),
+        &others,
+        policy(None, now()),
+    )
+    .unwrap();
     let (asked, other) = (grown.role_of("t0"), RoleName::targets());
-    let mut give = |role: &RoleName| folding.fold(&grown.documents[role]).map(|drafts| drafts.len());
+    let mut give =
+        |role: &RoleName| folding.fold(&grown.documents[role]).map(|drafts| drafts.len());
     assert_eq!(give(&other), Err(GenerationError::Unasked(other.clone())));
     assert_eq!(give(&asked), Ok(1));
     assert_eq!(give(&asked), Err(GenerationError::Unasked(asked.clone())), "twice");
@@ -262,15 +301,20 @@ fn unwanted_documents_are_refused() {
 fn listing(name: &str, digest: &str, custom: &serde_json::Value) -> Draft<Targets> {
     let draft = &filled(2).documents[&RoleName::targets()];
     let mut document = serde_json::to_value(draft.document()).unwrap();
-    document["targets"][name] = serde_json::json!({"length": 1, "hashes": {"sha256": digest}, "custom": custom});
+    document["targets"][name] =
+        serde_json::json!({"length": 1, "hashes": {"sha256": digest}, "custom": custom});
     Draft::from_bytes(RoleName::targets(), &serde_json::to_vec(&document).unwrap()).unwrap()
 }
 
-fn fold_into(document: &Draft<Targets>, edits: &[TargetEdit]) -> Result<Vec<Outcome>, GenerationError> {
+fn fold_into(
+    document: &Draft<Targets>,
+    edits: &[TargetEdit],
+) -> Result<Vec<Outcome>, GenerationError> {
     let (base, renew, others) = (filled(2).manifest, BTreeSet::new(), Others::default());
     let index = Index::new(base.top.clone());
     let mut folding =
-        Folding::new(&base, index, edits, &renew, base.bins_keys(), &others, policy(None, now())).unwrap();
+        Folding::new(&base, index, edits, &renew, base.bins_keys(), &others, policy(None, now()))
+            .unwrap();
     let drafts = folding.fold(document)?;
     assert_eq!(drafts.len(), 1, "it is drafted anew");
     Ok(folding.finish()?.manifest.changes.into_iter().map(|change| change.outcome).collect())
@@ -347,24 +391,37 @@ fn only_uploads_that_overflow_the_deepest_bin_are_refused() {
     edits.insert(2, set("t0", "x"));
     edits.push(set(&names[0], "other"));
     let next = two.fold(&edits, shallow).unwrap();
-    let outcomes: Vec<bool> =
-        next.manifest.changes.iter().map(|change| matches!(change.outcome, Outcome::Rejected(_))).collect();
+    let outcomes: Vec<bool> = next
+        .manifest
+        .changes
+        .iter()
+        .map(|change| matches!(change.outcome, Outcome::Rejected(_)))
+        .collect();
     assert_eq!(outcomes, [false, true, false, true, true, true]);
     assert_eq!(next.manifest.targets, 3);
     let bin = next.documents[&next.role_of(&names[0])].document();
     assert_eq!(content_of(bin, &names[0].parse().unwrap()), Some(content("x")));
     let Outcome::Rejected(refusal) = &next.manifest.changes[1].outcome else { unreachable!() };
-    assert!(refusal.reason.contains(&names[2]) && !refusal.reason.contains('\n'), "{}", refusal.reason);
+    assert!(
+        refusal.reason.contains(&names[2]) && !refusal.reason.contains('\n'),
+        "{}",
+        refusal.reason
+    );
     // A change that fits is accepted, and after a removal there is room again.
     let changed = next.fold(&[set(&names[0], "other")], shallow).unwrap();
     assert!(matches!(changed.manifest.changes[0].outcome, Outcome::Set(_)));
-    let room = next.fold(&[remove(&names[0])], shallow).unwrap().fold(&set_all(&names[2..3]), shallow).unwrap();
+    let room = next
+        .fold(&[remove(&names[0])], shallow)
+        .unwrap()
+        .fold(&set_all(&names[2..3]), shallow)
+        .unwrap();
     assert!(matches!(room.manifest.changes[0].outcome, Outcome::Set(_)));
 }
 
 #[test]
 fn a_role_of_few_but_long_targets_is_split_too() {
-    let custom: tufline_tuf::Custom = std::iter::once(("note".to_owned(), "x".repeat(1900).into())).collect();
+    let custom: tufline_tuf::Custom =
+        std::iter::once(("note".to_owned(), "x".repeat(1900).into())).collect();
     let edits: Vec<TargetEdit> = (0..600)
         .map(|number| {
             let mut edit = set(&format!("t{number}"), "x");
@@ -430,17 +487,25 @@ fn unalike(name: &str) -> TargetEdit {
 
 #[test]
 fn targets_that_clients_read_differently_are_removed_with_the_next_draft() {
-    let older =
-        start().fold(&[unalike("old"), unalike("changed"), unalike("gone"), set("good", "x")], policy(None, now()));
+    let older = start().fold(
+        &[unalike("old"), unalike("changed"), unalike("gone"), set("good", "x")],
+        policy(None, now()),
+    );
     let older = older.unwrap();
     assert_eq!(older.manifest.targets, 4);
-    let next = older.fold(&[set("new", "x"), set("changed", "y"), remove("gone")], policy(None, now())).unwrap();
+    let next = older
+        .fold(&[set("new", "x"), set("changed", "y"), remove("gone")], policy(None, now()))
+        .unwrap();
     let listed = |generation: &Generation, name: &str| {
         content_of(generation.documents[&RoleName::targets()].document(), &name.parse().unwrap())
     };
-    for (name, expected) in
-        [("old", None), ("gone", None), ("good", Some("x")), ("new", Some("x")), ("changed", Some("y"))]
-    {
+    for (name, expected) in [
+        ("old", None),
+        ("gone", None),
+        ("good", Some("x")),
+        ("new", Some("x")),
+        ("changed", Some("y")),
+    ] {
         assert_eq!(listed(&next, name), expected.map(content), "{name}");
     }
     assert_eq!(next.manifest.targets, 3);
@@ -455,14 +520,16 @@ fn targets_that_clients_read_differently_are_removed_with_the_next_draft() {
 #[test]
 fn targets_that_clients_read_differently_stay_until_the_next_draft() {
     let names: Vec<String> = (0..40).map(|number| format!("t{number}")).collect();
-    let edits: Vec<TargetEdit> = names.iter().map(|name| set(name, "x")).chain([unalike("old")]).collect();
+    let edits: Vec<TargetEdit> =
+        names.iter().map(|name| set(name, "x")).chain([unalike("old")]).collect();
     let older = start().fold_small(&edits, 4);
     let other = names.iter().find(|name| older.role_of(name) != older.role_of("old")).unwrap();
     let next = older.fold_small(&[set(other, "y")], 4);
     assert_eq!(next.documents[&next.role_of("old")], older.documents[&older.role_of("old")]);
     assert_eq!((next.manifest.targets, next.manifest.changes.len()), (41, 1));
     let renew = BTreeSet::from([next.role_of("old")]);
-    let renewed =
-        next.fold_with(next.whole_index(), &[], &renew, next.manifest.bins_keys(), policy(None, now())).unwrap();
+    let renewed = next
+        .fold_with(next.whole_index(), &[], &renew, next.manifest.bins_keys(), policy(None, now()))
+        .unwrap();
     assert_eq!(renewed.manifest.targets, 40);
 }

@@ -37,7 +37,10 @@ struct Vendor {
 
 impl Vendor {
     fn new() -> Self {
-        Self { key: key(), document: Targets::new(SPEC_VERSION.into(), NonZeroU64::MIN, after(now(), DAY)) }
+        Self {
+            key: key(),
+            document: Targets::new(SPEC_VERSION.into(), NonZeroU64::MIN, after(now(), DAY)),
+        }
     }
 
     /// Lists a target with these bytes.
@@ -49,7 +52,9 @@ impl Vendor {
 
     fn signed(&self, by: &EcdsaKeyPair) -> Bytes {
         let signatures = vec![signature(by, &self.document.canonical_form().unwrap())];
-        tufline_tuf::json::to_vec(&schema::Signed { signed: self.document.clone(), signatures }).unwrap().into()
+        tufline_tuf::json::to_vec(&schema::Signed { signed: self.document.clone(), signatures })
+            .unwrap()
+            .into()
     }
 
     fn parties(&self) -> Parties {
@@ -62,8 +67,10 @@ impl Vendor {
 /// The parties after a delivery, or why it was refused.
 fn deliver(parties: &Parties, bytes: Bytes) -> Result<Parties, String> {
     let delivered = Delivered { bytes, upload: Some("v1".into()) };
-    let files = Files { delivered: BTreeMap::from([(vendor(), delivered)]), included: BTreeMap::new() };
-    let mut settled = judge_files(&vendor(), &parties.parties[&vendor()], &parties.documents, &files, rules());
+    let files =
+        Files { delivered: BTreeMap::from([(vendor(), delivered)]), included: BTreeMap::new() };
+    let mut settled =
+        judge_files(&vendor(), &parties.parties[&vendor()], &parties.documents, &files, rules());
     match settled.rejections.remove(&vendor()) {
         Some(refusal) => {
             assert_eq!(refusal.code, RejectionCode::Delegation);
@@ -123,7 +130,8 @@ impl World {
         let snapshot = sign(snapshot, &self.keys.snapshot, &self.root).bytes().clone();
         let (roots, since) = (std::slice::from_ref(&self.root), std::slice::from_ref(manifest));
         let others = OtherParties { published: seen, candidate: &self.parties };
-        let mut gate = Gate::open(roots, &self.published.versions, since, manifest, others, &snapshot, now())?;
+        let mut gate =
+            Gate::open(roots, &self.published.versions, since, manifest, others, &snapshot, now())?;
         for (role, _) in gate.wanted_roles() {
             gate.role(&role, &self.targets, Some(self.published.documents[&role].document()))?;
         }
@@ -161,7 +169,10 @@ fn what_the_gate_must_refuse() {
     assert_eq!(World::with(stranger, World::new(|_| {}).bytes).fault(), of_vendor());
     assert_eq!(World::new(|party| party.list("mine/a", "a")).fault(), of_vendor());
     assert_eq!(World::new(|party| party.list("vendor/a/b", "a")).fault(), of_vendor());
-    assert_eq!(World::new(|party| party.document.expires = now()).fault(), Fault::Expired(vendor(), 1));
+    assert_eq!(
+        World::new(|party| party.document.expires = now()).fault(),
+        Fault::Expired(vendor(), 1)
+    );
     let missing = World::new(|_| {}).check(&Parties::default(), None).unwrap_err().fault;
     assert_eq!(missing, Fault::Targets(vec!["vendor/a".parse().unwrap()]));
     let mut other = World::new(|_| {});
@@ -179,12 +190,15 @@ fn what_the_gate_must_refuse() {
 #[test]
 fn a_target_of_ours_under_a_partys_name_is_refused() {
     let mut world = World::new(|_| {});
-    let (mine, theirs) = (RoleName::targets(), world.candidate.documents[&RoleName::targets()].document().clone());
+    let (mine, theirs) =
+        (RoleName::targets(), world.candidate.documents[&RoleName::targets()].document().clone());
     let mut document = theirs;
     let mut other = Vendor::new();
     other.list("vendor/deep/er", "a");
     document.targets.extend(other.document.targets);
-    world.targets = sign(tufline_tuf::Draft::new(mine, document), &world.keys.targets, &world.root).bytes().clone();
+    world.targets = sign(tufline_tuf::Draft::new(mine, document), &world.keys.targets, &world.root)
+        .bytes()
+        .clone();
     assert_eq!(world.fault(), Fault::Targets(vec!["vendor/deep/er".parse().unwrap()]));
 }
 
@@ -230,7 +244,8 @@ fn what_not_all_clients_read_alike_is_refused() {
         ("spec_version", |document| document.spec_version = "1.0.0-rc".into()),
         ("lower case", |document| {
             let target = document.targets.values_mut().next().unwrap();
-            target.hashes = serde_json::from_value(serde_json::json!({"sha256": "AB".repeat(32)})).unwrap();
+            target.hashes =
+                serde_json::from_value(serde_json::json!({"sha256": "AB".repeat(32)})).unwrap();
         }),
     ];
     for (why, spoil) in spoiled {
@@ -251,11 +266,18 @@ fn a_published_document_stays() {
     let parties = vendor.parties();
     assert!(deliver(&parties, bytes.clone()).is_err());
     // The party's file may still be in the uploads.
-    let delivered = BTreeMap::from([(self::vendor(), Delivered { bytes: bytes.clone(), upload: None })]);
+    let delivered =
+        BTreeMap::from([(self::vendor(), Delivered { bytes: bytes.clone(), upload: None })]);
     for delivered in [BTreeMap::new(), delivered] {
-        let files = Files { delivered, included: BTreeMap::from([(self::vendor(), bytes.clone())]) };
-        let settled =
-            judge_files(&self::vendor(), &parties.parties[&self::vendor()], &parties.documents, &files, rules());
+        let files =
+            Files { delivered, included: BTreeMap::from([(self::vendor(), bytes.clone())]) };
+        let settled = judge_files(
+            &self::vendor(),
+            &parties.parties[&self::vendor()],
+            &parties.documents,
+            &files,
+            rules(),
+        );
         assert_eq!(settled.documents.unwrap().len(), 1);
     }
 }
@@ -292,7 +314,11 @@ impl Chain {
             let rules = DeliveryRules { nested: true, now: after(now(), hours * 3600) };
             judge_files(&vendor(), &parties.parties[&vendor()], &parties.documents, files, rules)
         };
-        let first = judge(&parties, &Files { delivered: self.files(&self.included), ..Files::default() }, 0);
+        let first = judge(
+            &parties,
+            &Files { delivered: self.files(&self.included), ..Files::default() },
+            0,
+        );
         assert!(first.rejections.is_empty() && first.documents.is_some(), "{:?}", first.rejections);
         parties = parties.take(&vendor(), &first).0;
         let included = self.roles.iter().cloned().zip(self.included.iter().cloned()).collect();
@@ -300,7 +326,8 @@ impl Chain {
     }
 
     fn files(&self, documents: &[Bytes]) -> BTreeMap<RoleName, Delivered> {
-        let delivered = documents.iter().map(|bytes| Delivered { bytes: bytes.clone(), upload: None });
+        let delivered =
+            documents.iter().map(|bytes| Delivered { bytes: bytes.clone(), upload: None });
         self.roles.iter().cloned().zip(delivered).collect()
     }
 }
@@ -308,7 +335,11 @@ impl Chain {
 impl Vendor {
     /// A document that delegates to this role, with the vendor's own key.
     fn delegating(&self, version: u64, hours: u64, below: Option<&RoleName>) -> Bytes {
-        let mut document = Targets::new(SPEC_VERSION.into(), version.try_into().unwrap(), after(now(), hours * 3600));
+        let mut document = Targets::new(
+            SPEC_VERSION.into(),
+            version.try_into().unwrap(),
+            after(now(), hours * 3600),
+        );
         let keyid = self.key.tuf_key().key_id().unwrap();
         document.delegations = below.map(|below| Delegations {
             keys: [(keyid.clone(), self.key.tuf_key())].into(),
@@ -347,7 +378,11 @@ fn deep_delegations_take_as_many_looks_as_there_are_documents() {
         let settled = chain.judge_files(3);
         assert!(settled.documents.is_none());
         assert!(settled.effort.checks <= 4 * length, "{length} roles: {:?}", settled.effort);
-        assert!(settled.effort.looks <= 8 * length + 2 * length * length, "{length} roles: {:?}", settled.effort);
+        assert!(
+            settled.effort.looks <= 8 * length + 2 * length * length,
+            "{length} roles: {:?}",
+            settled.effort
+        );
     }
 }
 
@@ -360,15 +395,23 @@ fn too_deep_and_double_delegations_are_refused() {
     *documents.last_mut().unwrap() = chain.vendor.delegating(2, 24, deeper.last());
     let refused = Chain { delivered: documents, ..chain }.judge_files(0);
     let why = refused.rejections[&deeper[9]].to_string();
-    assert!(why.contains("10 levels below the party's own role") && why.contains("9 levels at most"), "{why}");
+    assert!(
+        why.contains("10 levels below the party's own role") && why.contains("9 levels at most"),
+        "{why}"
+    );
     assert_eq!(taken(&refused), 9, "the others are taken");
 
     let chain = Chain::new(2);
-    let mut document: schema::Signed<Targets> = serde_json::from_slice(&chain.delivered[0]).unwrap();
+    let mut document: schema::Signed<Targets> =
+        serde_json::from_slice(&chain.delivered[0]).unwrap();
     let roles = &mut document.signed.delegations.as_mut().unwrap().roles;
     roles.push(roles[0].clone());
     let own = Vendor { key: chain.vendor.key, document: document.signed };
-    let doubled = Chain { delivered: vec![own.signed(&own.key), chain.delivered[1].clone()], vendor: own, ..chain };
+    let doubled = Chain {
+        delivered: vec![own.signed(&own.key), chain.delivered[1].clone()],
+        vendor: own,
+        ..chain
+    };
     let why = doubled.judge_files(0).rejections[&vendor()].to_string();
     assert!(why.contains("twice"), "{why}");
 }

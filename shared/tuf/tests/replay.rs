@@ -15,7 +15,10 @@ use tufline_tuf::gate::{Fault, Refused};
 use tufline_tuf::generation::{Edit, FirstBins, Policy, TargetEdit};
 use tufline_tuf::replay::{LARGEST_JUMP, Net, Replay, ReplayRules, Succession, places};
 use tufline_tuf::time::after;
-use tufline_tuf::{Applied, BinsKeys, Content, Manifest, Outcome, Parties, RecordedPolicy, RoleName, TargetName, trie};
+use tufline_tuf::{
+    Applied, BinsKeys, Content, Manifest, Outcome, Parties, RecordedPolicy, RoleName, TargetName,
+    trie,
+};
 
 const MOST: usize = 2;
 
@@ -32,7 +35,8 @@ fn edit() -> impl Strategy<Value = TargetEdit> {
 /// A batch changes a name at most once.
 fn batch() -> impl Strategy<Value = Vec<TargetEdit>> {
     proptest::collection::vec(edit(), 0..5).prop_map(|edits| {
-        let edits: BTreeMap<TargetName, TargetEdit> = edits.into_iter().map(|edit| (edit.name.clone(), edit)).collect();
+        let edits: BTreeMap<TargetName, TargetEdit> =
+            edits.into_iter().map(|edit| (edit.name.clone(), edit)).collect();
         edits.into_values().collect()
     })
 }
@@ -53,7 +57,8 @@ fn replay(
     rules: ReplayRules<'_>,
 ) -> Result<(Documents, BTreeMap<TargetName, Net>), Refused> {
     let nobody = Parties::default();
-    let waiting: Vec<(&Manifest, &Parties)> = waiting.iter().map(|manifest| (manifest, &nobody)).collect();
+    let waiting: Vec<(&Manifest, &Parties)> =
+        waiting.iter().map(|manifest| (manifest, &nobody)).collect();
     let (index, _) = published.index(&places(&waiting));
     let chain = Succession {
         published: &published.manifest,
@@ -84,7 +89,8 @@ fn targets_of(generation: &Generation) -> BTreeMap<TargetName, Content> {
     let names = generation.documents.values().flat_map(|draft| draft.document().targets.keys());
     let names: BTreeSet<TargetName> = names.map(|name| name.raw().parse().unwrap()).collect();
     let content = |name: &TargetName| {
-        content_of(generation.documents[&generation.role_of(name.as_str())].document(), name).unwrap()
+        content_of(generation.documents[&generation.role_of(name.as_str())].document(), name)
+            .unwrap()
     };
     names.into_iter().map(|name| (name.clone(), content(&name))).collect()
 }
@@ -146,7 +152,9 @@ fn tell(lie: Lie, manifest: &mut Manifest) -> bool {
     let is_set = |change: &&mut Applied| matches!(change.outcome, Outcome::Set(_));
     match lie {
         Lie::Content => match manifest.changes.iter_mut().find(is_set) {
-            Some(change) if !manifest.changed.is_empty() => change.outcome = Outcome::Set(content("evil")),
+            Some(change) if !manifest.changed.is_empty() => {
+                change.outcome = Outcome::Set(content("evil"))
+            }
             _ => return false,
         },
         Lie::AnotherName => match manifest.changes.iter_mut().find(is_set) {
@@ -285,8 +293,15 @@ fn numbers_and_generations_may_be_skipped() {
     let others = tufline_tuf::generation::Others::default();
     let keys = first.manifest.bins_keys();
     let policy: Policy = small(MOST, now());
-    let folding =
-        tufline_tuf::generation::Folding::new(&first.manifest, index, &edits, &nothing, keys, &others, policy);
+    let folding = tufline_tuf::generation::Folding::new(
+        &first.manifest,
+        index,
+        &edits,
+        &nothing,
+        keys,
+        &others,
+        policy,
+    );
     let mut folding = folding.unwrap().numbered(7, first.manifest.serial + 1000);
     folding.fold(&first.documents[&RoleName::targets()]).unwrap();
     let manifest = folding.finish().unwrap().manifest;
@@ -307,7 +322,10 @@ fn the_keys_of_the_bins_are_replaced_step_by_step_and_by_held_keys_only() {
     let held = [first.manifest.bins_key.clone(), new.clone()];
     let knows = ReplayRules { bins_keys: &held, ..rules(now()) };
     assert!(replay(&first, std::slice::from_ref(&second.manifest), knows).is_ok());
-    assert!(replay(&first, std::slice::from_ref(&second.manifest), rules(now())).is_err(), "a key that nobody holds");
+    assert!(
+        replay(&first, std::slice::from_ref(&second.manifest), rules(now())).is_err(),
+        "a key that nobody holds"
+    );
 
     // The old key is dropped before all bins are signed again.
     let early = with(&second, second.manifest.bins_keys().alone(), &top);
@@ -350,17 +368,24 @@ fn targets_that_clients_read_differently_are_removed_without_a_change() {
     let published = next(&first, &[old, set("good", "x")], 0, 1);
     let waiting = next(&published, &[set("new", "x")], 0, 1).manifest;
     assert_eq!((published.manifest.targets, waiting.targets), (2, 2));
-    let (documents, net) = replay(&published, std::slice::from_ref(&waiting), rules(waiting.created)).unwrap();
+    let (documents, net) =
+        replay(&published, std::slice::from_ref(&waiting), rules(waiting.created)).unwrap();
     let listed: BTreeSet<String> = documents
         .values()
         .flat_map(|draft| draft.document().targets.keys())
         .map(|name| name.raw().to_owned())
         .collect();
     assert_eq!(listed, ["good", "new"].map(str::to_owned).into());
-    assert_eq!(net.keys().map(TargetName::as_str).collect::<Vec<_>>(), ["new"], "no upload need justify it");
+    assert_eq!(
+        net.keys().map(TargetName::as_str).collect::<Vec<_>>(),
+        ["new"],
+        "no upload need justify it"
+    );
     let miscounted = Manifest { targets: 3, ..waiting };
     assert_eq!(
-        replay(&published, std::slice::from_ref(&miscounted), rules(miscounted.created)).unwrap_err().fault,
+        replay(&published, std::slice::from_ref(&miscounted), rules(miscounted.created))
+            .unwrap_err()
+            .fault,
         Fault::Void
     );
 }

@@ -18,9 +18,9 @@ use tough::schema::key::Key;
 use tough::schema::{self, RoleType, Root, Signature};
 use tough::sign::{Sign, SignKeyPair};
 use tufline_tuf::root::{
-    Chain, FirstRoot, KeyName, OnlineKeys, PublishedRoot, ROLES, RootChange, RootError, RootFile, RootKey, add_key,
-    adopt, begin, changes, expect_plain, extra_fields, holder, key_id, needed, next, only_adds, read_public_key,
-    remove_key, set_expiry, set_threshold, succeed, tallies,
+    Chain, FirstRoot, KeyName, OnlineKeys, PublishedRoot, ROLES, RootChange, RootError, RootFile,
+    RootKey, add_key, adopt, begin, changes, expect_plain, extra_fields, holder, key_id, needed,
+    next, only_adds, read_public_key, remove_key, set_expiry, set_threshold, succeed, tallies,
 };
 use tufline_tuf::{Time, canonical, time};
 
@@ -50,7 +50,9 @@ impl Holder {
 fn sign(key: &SignKeyPair, message: &[u8]) -> Vec<u8> {
     match key {
         SignKeyPair::ED25519(key) => key.sign(message).as_ref().to_vec(),
-        SignKeyPair::ECDSA(key) => EcdsaKeyPair::sign(key, &SystemRandom::new(), message).unwrap().as_ref().to_vec(),
+        SignKeyPair::ECDSA(key) => {
+            EcdsaKeyPair::sign(key, &SystemRandom::new(), message).unwrap().as_ref().to_vec()
+        }
         SignKeyPair::RSA(_) => unreachable!("no holder here has an RSA key"),
     }
 }
@@ -70,7 +72,11 @@ fn people() -> &'static [Holder] {
 
 fn online() -> OnlineKeys {
     static ONLINE: OnceLock<OnlineKeys> = OnceLock::new();
-    let make = || OnlineKeys { targets: key().tuf_key(), snapshot: key().tuf_key(), timestamp: key().tuf_key() };
+    let make = || OnlineKeys {
+        targets: key().tuf_key(),
+        snapshot: key().tuf_key(),
+        timestamp: key().tuf_key(),
+    };
     ONLINE.get_or_init(make).clone()
 }
 
@@ -109,7 +115,8 @@ fn a_ceremony_of_two_of_three() {
     assert_eq!(names, [Some("alice"), Some("bob"), Some("carol")]);
 
     // Copies on two USB sticks.
-    let (alice, bob) = (signed_by(&file, None, &[&people[0]]), signed_by(&file, None, &[&people[1]]));
+    let (alice, bob) =
+        (signed_by(&file, None, &[&people[0]]), signed_by(&file, None, &[&people[1]]));
     let error = begin(&alice, now()).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -133,18 +140,34 @@ fn a_ceremony_of_two_of_three() {
     let told: Vec<String> = changes(root, file.root()).iter().map(RootChange::to_string).collect();
     assert_eq!(told.len(), 3, "{told:?}");
     assert!(told[0].starts_with("root: + dave ") && told[0].ends_with("… (Ed25519)"), "{told:?}");
-    assert!(told[1].starts_with("root: - carol ") && told[1].ends_with("… (ECDSA P-256)"), "{told:?}");
+    assert!(
+        told[1].starts_with("root: - carol ") && told[1].ends_with("… (ECDSA P-256)"),
+        "{told:?}"
+    );
     assert_eq!(told[2], "root: threshold 2 → 3");
 
     let carol_too = signed_by(&file, Some(root), &[&people[0], &people[2], &people[3]]);
     let [old, new] = &tallies(&carol_too, Some(root))[..] else { panic!() };
     assert_eq!((old.needed(), new.needed()), (0, 1), "carol counts under the old root only");
     let error = succeed(root, &carol_too, now()).unwrap_err();
-    assert!(matches!(error, RootError::TooFewSignatures { judge: 2, threshold: 3, found: 2, missing: 1 }), "{error}");
+    assert!(
+        matches!(
+            error,
+            RootError::TooFewSignatures { judge: 2, threshold: 3, found: 2, missing: 1 }
+        ),
+        "{error}"
+    );
     // The new holder alone doesn't reach the old threshold.
-    let dave = signed_by(&set_threshold(&file, RoleType::Root, 1).unwrap(), Some(root), &[&people[3]]);
+    let dave =
+        signed_by(&set_threshold(&file, RoleType::Root, 1).unwrap(), Some(root), &[&people[3]]);
     let error = succeed(root, &dave, now()).unwrap_err();
-    assert!(matches!(error, RootError::TooFewSignatures { judge: 1, threshold: 2, found: 0, missing: 2 }), "{error}");
+    assert!(
+        matches!(
+            error,
+            RootError::TooFewSignatures { judge: 1, threshold: 2, found: 0, missing: 2 }
+        ),
+        "{error}"
+    );
 
     let enough = signed_by(&carol_too, Some(root), &[&people[1]]);
     let second = succeed(root, &enough, now()).unwrap();
@@ -160,7 +183,8 @@ fn a_ceremony_of_two_of_three() {
 fn a_chain_goes_on_only_with_what_enough_holders_signed() {
     let people = people();
     let root = two_of_three();
-    let first = signed_by(&RootFile::unsigned(root.clone()).unwrap(), None, &[&people[0], &people[1]]);
+    let first =
+        signed_by(&RootFile::unsigned(root.clone()).unwrap(), None, &[&people[0], &people[1]]);
     let first = begin(&first, now()).unwrap().signed().bytes().clone();
     let file = next(&root, expires()).unwrap();
     let file = add_key(&file, RoleType::Root, people[3].root_key()).unwrap();
@@ -220,16 +244,26 @@ fn what_must_not_be_published_is_refused_with_its_reason() {
     // A version is skipped or repeated.
     let second = next(&root, expires()).unwrap();
     let third = signed_by(&next(second.root(), expires()).unwrap(), Some(&root), &[alice, bob]);
-    assert!(refused(&third).starts_with("it is version 3, and the next one is 2"), "{}", refused(&third));
+    assert!(
+        refused(&third).starts_with("it is version 3, and the next one is 2"),
+        "{}",
+        refused(&third)
+    );
     let again = signed_by(&RootFile::unsigned(root.clone()).unwrap(), Some(&root), &[alice, bob]);
     assert!(refused(&again).starts_with("it is version 1, and the next one is 2"));
-    assert!(begin(&signed_by(&second, None, &[alice, bob]), now()).is_err(), "version 2 is no first root");
+    assert!(
+        begin(&signed_by(&second, None, &[alice, bob]), now()).is_err(),
+        "version 2 is no first root"
+    );
 
     // It expires at this very second.
     let expired = signed_by(&set_expiry(&second, now()).unwrap(), Some(&root), &[alice, bob]);
     assert_eq!(
         refused(&expired),
-        format!("it expired at {}, its signed.expires: set a new expiry, and have it signed again", now())
+        format!(
+            "it expired at {}, its signed.expires: set a new expiry, and have it signed again",
+            now()
+        )
     );
     let second_left = set_expiry(&second, time::after(now(), 1)).unwrap();
     succeed(&root, &signed_by(&second_left, Some(&root), &[alice, bob]), now()).unwrap();
@@ -285,13 +319,17 @@ fn no_operation_takes_a_roles_last_key_or_its_threshold() {
         assert!(error.starts_with("no key would be left for the role "), "{error}");
         for threshold in [0, 2] {
             let error = set_threshold(&file, role, threshold).unwrap_err().to_string();
-            assert!(error.contains("threshold is at least 1 and at most the number of keys"), "{error}");
+            assert!(
+                error.contains("threshold is at least 1 and at most the number of keys"),
+                "{error}"
+            );
         }
     }
     let file = make(&people[..2], 2).unwrap();
     let error = remove_key(&file, RoleType::Root, &KeyName("bob".into())).unwrap_err().to_string();
     assert!(error.starts_with("root would ask for 2 signatures with 1 keys"), "{error}");
-    let error = remove_key(&file, RoleType::Root, &KeyName("carol".into())).unwrap_err().to_string();
+    let error =
+        remove_key(&file, RoleType::Root, &KeyName("carol".into())).unwrap_err().to_string();
     assert!(error.starts_with("root has 0 keys that 'carol' may mean: it has alice ("), "{error}");
     // Another tool may have removed the keys.
     let mut value: Value = serde_json::from_slice(&file.to_bytes().unwrap()).unwrap();
@@ -304,17 +342,25 @@ fn no_operation_takes_a_roles_last_key_or_its_threshold() {
 fn a_root_that_only_adds_online_keys_is_detected() {
     let root = two_of_three();
     let file = next(&root, expires()).unwrap();
-    let add = |file: &RootFile, role| add_key(file, role, RootKey { holder: None, key: key().tuf_key() }).unwrap();
+    let add = |file: &RootFile, role| {
+        add_key(file, role, RootKey { holder: None, key: key().tuf_key() }).unwrap()
+    };
     let added = add(&file, RoleType::Timestamp);
     assert!(only_adds(&root, added.root()));
     assert!(!only_adds(&root, file.root()), "nothing is added");
-    assert!(!only_adds(&root, add(&file, RoleType::Root).root()), "the new key signs nothing online");
+    assert!(
+        !only_adds(&root, add(&file, RoleType::Root).root()),
+        "the new key signs nothing online"
+    );
     let asks_for_more = set_threshold(&added, RoleType::Timestamp, 2).unwrap();
     assert!(!only_adds(&root, asks_for_more.root()));
     let old = KeyName(hex::encode(&root.roles[&RoleType::Timestamp].keyids[0]));
     let replaced = remove_key(&added, RoleType::Timestamp, &old).unwrap();
     assert!(!only_adds(&root, replaced.root()));
-    assert!(!only_adds(&root, add(&replaced, RoleType::Snapshot).root()), "a key of another role is removed");
+    assert!(
+        !only_adds(&root, add(&replaced, RoleType::Snapshot).root()),
+        "a key of another role is removed"
+    );
 }
 
 #[test]
@@ -324,7 +370,10 @@ fn a_root_key_stays_offline() {
     let error = add_key(&file, RoleType::Timestamp, people[0].root_key()).unwrap_err();
     assert!(matches!(error, RootError::RootKeyOnline(_)), "{error}");
     let timestamp = RootKey { holder: None, key: online().timestamp };
-    assert!(matches!(add_key(&file, RoleType::Root, timestamp.clone()), Err(RootError::RootKeyOnline(_))));
+    assert!(matches!(
+        add_key(&file, RoleType::Root, timestamp.clone()),
+        Err(RootError::RootKeyOnline(_))
+    ));
     add_key(&file, RoleType::Snapshot, timestamp).unwrap();
 }
 
@@ -341,7 +390,8 @@ fn of_others(edit: impl FnOnce(&mut Value), signers: &[&Holder]) -> (Bytes, Chai
         serde_json::json!({"keyid": id, "sig": hex::encode(sign(&signer.key, &message))})
     };
     let signatures: Vec<Value> = signers.iter().map(signature).collect();
-    let bytes: Bytes = serde_json::json!({"signed": signed, "signatures": signatures}).to_string().into();
+    let bytes: Bytes =
+        serde_json::json!({"signed": signed, "signatures": signatures}).to_string().into();
     let chain = Chain::trusting(&bytes).unwrap();
     (bytes, chain)
 }
@@ -381,14 +431,23 @@ fn an_imported_root_keeps_its_holders() {
     let root = file.root();
     assert_eq!((root.version.get(), root.consistent_snapshot), (16, true));
     assert_eq!(root.roles[&RoleType::Root], foreign.roles[&RoleType::Root]);
-    assert_eq!(root.keys.len(), foreign.roles[&RoleType::Root].keyids.len() + 3, "the old online keys are gone");
-    for (role, key) in
-        [(RoleType::Targets, &new.targets), (RoleType::Snapshot, &new.snapshot), (RoleType::Timestamp, &new.timestamp)]
-    {
+    assert_eq!(
+        root.keys.len(),
+        foreign.roles[&RoleType::Root].keyids.len() + 3,
+        "the old online keys are gone"
+    );
+    for (role, key) in [
+        (RoleType::Targets, &new.targets),
+        (RoleType::Snapshot, &new.snapshot),
+        (RoleType::Timestamp, &new.timestamp),
+    ] {
         assert_eq!(root.roles[&role].keyids, [key_id(key).unwrap()]);
         assert_eq!(root.roles[&role].threshold.get(), 1);
     }
-    assert!(succeed(foreign, &signed_by(&file, Some(foreign), &[alice]), now()).is_err(), "two must sign");
+    assert!(
+        succeed(foreign, &signed_by(&file, Some(foreign), &[alice]), now()).is_err(),
+        "two must sign"
+    );
     let fit = succeed(foreign, &signed_by(&file, Some(foreign), &[alice, bob]), now()).unwrap();
     chain.clone().extend(fit.signed().bytes()).unwrap();
     // A root key never becomes an online one.
@@ -402,8 +461,12 @@ fn a_key_keeps_the_id_that_others_gave_it() {
     let id = |holder: &Holder| hex::encode(key_id(&holder.key.tuf_key()).unwrap());
     let edit = |signed: &mut Value| {
         // As tuf-on-ci and old python-tuf do.
-        rename(signed, &id(alice), &id(alice), |entry| entry["x-tuf-on-ci-keyowner"] = "@alice".into());
-        rename(signed, &id(bob), "0b0b", |entry| entry["keyid_hash_algorithms"] = serde_json::json!(["sha256"]));
+        rename(signed, &id(alice), &id(alice), |entry| {
+            entry["x-tuf-on-ci-keyowner"] = "@alice".into()
+        });
+        rename(signed, &id(bob), "0b0b", |entry| {
+            entry["keyid_hash_algorithms"] = serde_json::json!(["sha256"])
+        });
         let p384 = serde_json::json!({"keytype": "ecdsa", "scheme": "ecdsa-sha2-nistp384", "keyval": {"public": "?"}});
         signed["keys"]["38"] = p384;
         signed["roles"]["timestamp"]["keyids"] = serde_json::json!(["38"]);
@@ -421,16 +484,22 @@ fn a_key_keeps_the_id_that_others_gave_it() {
     let mut chain = chain.clone();
     chain.extend(fit.signed().bytes()).unwrap();
     let after = next(chain.newest(), expires()).unwrap();
-    succeed(chain.newest(), &signed_by(&after, Some(chain.newest()), &[alice, bob]), now()).unwrap();
+    succeed(chain.newest(), &signed_by(&after, Some(chain.newest()), &[alice, bob]), now())
+        .unwrap();
     // The previous version is read as it is.
     let before = PublishedRoot::read(&bytes).unwrap();
     assert_eq!((before.version(), before.missing()), (1, 0));
     assert_eq!(before.file().unverified().keys()["38"].kind(), None);
 
     // A new key must have its own id.
-    let edit = |text: &str| text.replace(&hex::encode(&file.root().roles[&RoleType::Timestamp].keyids[0]), "0c0c");
-    let renamed = RootFile::read(edit(&String::from_utf8(file.to_bytes().unwrap()).unwrap()).as_bytes()).unwrap();
-    let error = succeed(foreign, &signed_by(&renamed, Some(foreign), &[alice, bob]), now()).unwrap_err();
+    let edit = |text: &str| {
+        text.replace(&hex::encode(&file.root().roles[&RoleType::Timestamp].keyids[0]), "0c0c")
+    };
+    let renamed =
+        RootFile::read(edit(&String::from_utf8(file.to_bytes().unwrap()).unwrap()).as_bytes())
+            .unwrap();
+    let error =
+        succeed(foreign, &signed_by(&renamed, Some(foreign), &[alice, bob]), now()).unwrap_err();
     assert!(error.to_string().contains("its id is not the SHA-256"), "{error}");
 }
 
@@ -441,13 +510,19 @@ fn root_keys_that_an_import_cannot_keep_are_named() {
     let p384 = |entry: &mut Value| entry["scheme"] = "ecdsa-sha2-nistp384".into();
     let (_, chain) = of_others(|signed| rename(signed, &id(carol), "cc", p384), &[alice, bob]);
     let error = adopt(&chain, new_online(), expires()).unwrap_err().to_string();
-    assert!(error.contains("version 1 of the root lists the key cc (ecdsa ecdsa-sha2-nistp384)"), "{error}");
+    assert!(
+        error.contains("version 1 of the root lists the key cc (ecdsa ecdsa-sha2-nistp384)"),
+        "{error}"
+    );
     // A bare point, as old go-tuf wrote it.
     let Key::Ecdsa { keyval, .. } = carol.key.tuf_key() else { panic!() };
     let bare = |entry: &mut Value| entry["keyval"]["public"] = hex::encode(&keyval.public).into();
     let (_, chain) = of_others(|signed| rename(signed, &id(carol), "cc", bare), &[alice, bob]);
     let error = adopt(&chain, new_online(), expires()).unwrap_err().to_string();
-    assert!(error.contains("the key cc (ecdsa ecdsa-sha2-nistp256)") && error.contains("not PEM"), "{error}");
+    assert!(
+        error.contains("the key cc (ecdsa ecdsa-sha2-nistp256)") && error.contains("not PEM"),
+        "{error}"
+    );
     // An id without a key is left out, and so is a second id of the same key.
     let edit = |signed: &mut Value| {
         signed["keys"]["aa"] = signed["keys"][id(carol)].clone();
@@ -459,7 +534,8 @@ fn root_keys_that_an_import_cannot_keep_are_named() {
     assert_eq!(file.root().roles[&RoleType::Root].keyids.len(), 3);
     // A small RSA key may stay, but not be added.
     let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-    let rsa = pem::encode(&pem::Pem::new("PUBLIC KEY", rsa.public_key().as_der().unwrap().as_ref()));
+    let rsa =
+        pem::encode(&pem::Pem::new("PUBLIC KEY", rsa.public_key().as_der().unwrap().as_ref()));
     let small = serde_json::json!({"keytype": "rsa", "scheme": "rsassa-pss-sha256", "keyval": {"public": rsa}});
     let with = |signed: &mut Value| rename(signed, &id(carol), "cc", |entry| *entry = small);
     let (_, chain) = of_others(with, &[alice, bob]);
@@ -469,7 +545,9 @@ fn root_keys_that_an_import_cannot_keep_are_named() {
     let mut other = chain.newest().clone();
     other.keys.retain(|id, _| *id != hex::decode("cc").unwrap());
     let signed = signed_by(&file, Some(&other), &[alice, bob]);
-    assert!(succeed(&other, &signed, now()).unwrap_err().to_string().contains("RSA key of 2048 bits"));
+    assert!(
+        succeed(&other, &signed, now()).unwrap_err().to_string().contains("RSA key of 2048 bits")
+    );
 }
 
 #[test]
@@ -480,9 +558,15 @@ fn only_root_keys_sign_and_contents_cannot_be_mixed() {
     assert!(error.ends_with("its signature would not count"), "{error}");
     let other = set_expiry(&file, time::after(now(), 60)).unwrap();
     let signature = people[0].signature(&other);
-    assert!(matches!(file.add_signature(&people[0].key.tuf_key(), &signature, None), Err(RootError::BadSignature(_))));
+    assert!(matches!(
+        file.add_signature(&people[0].key.tuf_key(), &signature, None),
+        Err(RootError::BadSignature(_))
+    ));
     assert!(file.signatures().is_empty());
-    assert_eq!(file.merge(&signed_by(&other, None, &[&people[0]]), None), Err(RootError::OtherRoot));
+    assert_eq!(
+        file.merge(&signed_by(&other, None, &[&people[0]]), None),
+        Err(RootError::OtherRoot)
+    );
     // An edit drops the earlier signatures.
     let signed = signed_by(&file, None, &[&people[0]]);
     assert!(set_threshold(&signed, RoleType::Root, 2).unwrap().signatures().is_empty());
@@ -500,17 +584,31 @@ fn a_file_that_clients_may_read_differently_is_refused() {
     };
     let expires = value["signed"]["expires"].as_str().unwrap();
     let fraction = expires.replace('Z', ".000Z");
-    assert!(with(&|root| root["expires"] = fraction.as_str().into()).contains("every client reads alike"));
     assert!(
-        with(&|root| root["roles"]["mirrors"] = root["roles"]["root"].clone()).contains("every client reads alike")
+        with(&|root| root["expires"] = fraction.as_str().into())
+            .contains("every client reads alike")
     );
-    assert!(with(&|root| root["roles"]["delegated-targets"] = root["roles"]["root"].clone()).contains("a role beside"));
-    assert!(with(&|root| root["consistent_snapshot"] = false.into()).contains("consistent_snapshot"));
+    assert!(
+        with(&|root| root["roles"]["mirrors"] = root["roles"]["root"].clone())
+            .contains("every client reads alike")
+    );
+    assert!(
+        with(&|root| root["roles"]["delegated-targets"] = root["roles"]["root"].clone())
+            .contains("a role beside")
+    );
+    assert!(
+        with(&|root| root["consistent_snapshot"] = false.into()).contains("consistent_snapshot")
+    );
     assert!(with(&|root| root["spec_version"] = "2.0.0".into()).contains("spec_version"));
     assert!(with(&|root| root["version"] = 0.into()).contains("every client reads alike"));
-    assert!(with(&|root| root["roles"]["root"]["keyids"][0] = "00".into()).contains("does not have"));
+    assert!(
+        with(&|root| root["roles"]["root"]["keyids"][0] = "00".into()).contains("does not have")
+    );
     assert!(with(&|root| root["x-tufline-keyholders"] = 1.into()).contains("keyholder"));
-    assert!(with(&|root| root["x-tufline-keyholders"]["00"] = "a\u{1b}[2J".into()).contains("control characters"));
+    assert!(
+        with(&|root| root["x-tufline-keyholders"]["00"] = "a\u{1b}[2J".into())
+            .contains("control characters")
+    );
     for text in ["", "{}", "[]", "null", r#"{"signed": {}, "signatures": []}"#] {
         assert!(RootFile::read(text.as_bytes()).is_err(), "{text}");
     }
@@ -519,7 +617,9 @@ fn a_file_that_clients_may_read_differently_is_refused() {
     let mut extra = value.clone();
     extra["signed"]["x-other"] = serde_json::json!({"a": [1, "b"]});
     let read = RootFile::read(&serde_json::to_vec(&extra).unwrap()).unwrap();
-    assert!(String::from_utf8(read.message().unwrap()).unwrap().contains(r#""x-other":{"a":[1,"b"]}"#));
+    assert!(
+        String::from_utf8(read.message().unwrap()).unwrap().contains(r#""x-other":{"a":[1,"b"]}"#)
+    );
     assert_eq!(changes(file.root(), read.root()), [RootChange::Other("x-other".into())]);
 }
 
@@ -533,7 +633,13 @@ fn a_public_key_has_one_id_however_it_is_written() {
     // JSON.
     let mut other = json.clone();
     other["keyval"]["public"] = format!("{pem}\n").into();
-    for text in [pem.to_owned(), format!("{pem}\n"), pem.replace('\n', "\r\n"), json.to_string(), other.to_string()] {
+    for text in [
+        pem.to_owned(),
+        format!("{pem}\n"),
+        pem.replace('\n', "\r\n"),
+        json.to_string(),
+        other.to_string(),
+    ] {
         assert_eq!(key_id(&read_public_key(text.as_bytes(), "a").unwrap()).unwrap(), id, "{text}");
     }
     for (text, why) in [
@@ -544,7 +650,10 @@ fn a_public_key_has_one_id_however_it_is_written() {
         (r#"{"keytype": "dsa"}"#, "dsa"),
     ] {
         let error = read_public_key(text.as_bytes(), "a.pub").unwrap_err().to_string();
-        assert!(error.starts_with("the key a.pub cannot be used: ") && error.contains(why), "{error}");
+        assert!(
+            error.starts_with("the key a.pub cannot be used: ") && error.contains(why),
+            "{error}"
+        );
     }
 }
 
@@ -580,8 +689,11 @@ fn step() -> impl Strategy<Value = Step> {
 fn keeps_its_thresholds(root: &Root) {
     for role in ROLES {
         let entry = &root.roles[&role];
-        let keys: BTreeSet<String> =
-            entry.keyids.iter().map(|id| serde_json::to_value(&root.keys[id]).unwrap()["keyval"].to_string()).collect();
+        let keys: BTreeSet<String> = entry
+            .keyids
+            .iter()
+            .map(|id| serde_json::to_value(&root.keys[id]).unwrap()["keyval"].to_string())
+            .collect();
         assert!(entry.threshold.get() >= 1 && keys.len() as u64 >= entry.threshold.get(), "{role}");
     }
 }
@@ -690,7 +802,10 @@ fn an_unknown_signature_is_dropped_before_devices_see_it() {
     let stranger = Signature { keyid: key_id(&key().tuf_key()).unwrap(), sig: vec![1].into() };
     // tuf-on-ci marks a missing signature in this way.
     let empty = serde_json::json!({"keyid": hex::encode(key_id(&people[1].key.tuf_key()).unwrap()), "sig": ""});
-    value["signatures"].as_array_mut().unwrap().extend([serde_json::to_value(stranger).unwrap(), empty]);
+    value["signatures"]
+        .as_array_mut()
+        .unwrap()
+        .extend([serde_json::to_value(stranger).unwrap(), empty]);
     let read = RootFile::read(&serde_json::to_vec(&value).unwrap()).unwrap();
     assert_eq!(read.signatures().len(), 3);
     let published: schema::Signed<Root> =

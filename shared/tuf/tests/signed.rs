@@ -33,7 +33,8 @@ fn what_is_signed_reads_back_and_keeps_its_draft() {
     assert_eq!(verify::<Targets>(signed.bytes().clone(), &role_keys).unwrap(), signed);
     let again = sign(draft(), &keys.targets, &trusted);
     assert_ne!(again.bytes(), signed.bytes(), "ECDSA signatures differ each time");
-    let kept = Draft::<Targets>::from_bytes(RoleName::targets(), &draft().to_bytes().unwrap()).unwrap();
+    let kept =
+        Draft::<Targets>::from_bytes(RoleName::targets(), &draft().to_bytes().unwrap()).unwrap();
     assert_eq!(kept, draft());
 }
 
@@ -80,7 +81,10 @@ fn versions_and_expiries_are_checked() {
     let trusted = keys.trusted(after(now(), 60));
     let signed = || sign(draft(), &keys.targets, &trusted);
     assert!(signed().expect_version(1).is_ok());
-    assert!(matches!(signed().expect_version(2), Err(VerifyError::Version { found: 1, expected: 2, .. })));
+    assert!(matches!(
+        signed().expect_version(2),
+        Err(VerifyError::Version { found: 1, expected: 2, .. })
+    ));
     let expires = signed().document().expires;
     assert!(signed().expect_fresh(now()).is_ok());
     assert!(matches!(signed().expect_fresh(expires), Err(VerifyError::Expired { .. })));
@@ -108,7 +112,8 @@ fn signers() -> [Signer; 3] {
     let (ecdsa, ed25519) = (key(), Ed25519KeyPair::generate().unwrap());
     let rsa = KeyPair::generate(KeySize::Rsa2048).unwrap();
     let keys = [ecdsa.tuf_key(), ed25519.tuf_key(), rsa.tuf_key()];
-    let by_ecdsa = move |message: &[u8]| ecdsa.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec();
+    let by_ecdsa =
+        move |message: &[u8]| ecdsa.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec();
     let by_ed25519 = move |message: &[u8]| ed25519.sign(message).as_ref().to_vec();
     let by_rsa = move |message: &[u8]| {
         let mut signature = vec![0; rsa.public_modulus_len()];

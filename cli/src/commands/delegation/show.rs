@@ -32,7 +32,10 @@ pub async fn run(arguments: Arguments) -> Result {
     let tip = Tip::read(&*store).await?;
     let newest = tip.newest();
     let all = read_parties(&*store, newest).await?;
-    let shown = all.parties.iter().filter(|(role, _)| arguments.role.as_ref().is_none_or(|wanted| wanted == *role));
+    let shown = all
+        .parties
+        .iter()
+        .filter(|(role, _)| arguments.role.as_ref().is_none_or(|wanted| wanted == *role));
     let shown: Vec<_> = shown.collect();
     if let (Some(role), true) = (&arguments.role, shown.is_empty()) {
         anyhow::bail!("nothing is delegated to {role}");
@@ -52,9 +55,14 @@ pub async fn run(arguments: Arguments) -> Result {
 }
 
 fn as_json(all: &Parties, role: &RoleName, party: &Party) -> anyhow::Result<serde_json::Value> {
-    let keys = party.keys.iter().map(|key| anyhow::Ok(json!({"keyid": hex::encode(key_id(key)?), "key": key})));
+    let keys = party
+        .keys
+        .iter()
+        .map(|key| anyhow::Ok(json!({"keyid": hex::encode(key_id(key)?), "key": key})));
     let keys = keys.collect::<anyhow::Result<Vec<_>>>()?;
-    let documents = party.roles(role).filter_map(|role| Some((role.to_string(), json!(all.documents.get(role)?))));
+    let documents = party
+        .roles(role)
+        .filter_map(|role| Some((role.to_string(), json!(all.documents.get(role)?))));
     Ok(json!({
         "role": role, "state": party.state, "paths": party.paths, "threshold": party.threshold, "keys": keys,
         "documents": documents.collect::<serde_json::Map<_, _>>(),
@@ -63,14 +71,21 @@ fn as_json(all: &Parties, role: &RoleName, party: &Party) -> anyhow::Result<serd
 
 fn print(all: &Parties, role: &RoleName, party: &Party) -> anyhow::Result<()> {
     say!("{role}: {}", party.state.as_str());
-    say!("  paths     {}", party.paths.iter().map(tufline_tuf::Pattern::as_str).collect::<Vec<_>>().join(" "));
+    say!(
+        "  paths     {}",
+        party.paths.iter().map(tufline_tuf::Pattern::as_str).collect::<Vec<_>>().join(" ")
+    );
     say!("  signed by {} of {}", party.threshold, text::count(party.keys.len() as u64, "key"));
     for key in &party.keys {
         say!("            {} {}", text::short(&hex::encode(key_id(key)?)), kind(key));
     }
     for role in party.roles(role) {
         if let Some(document) = all.documents.get(role) {
-            say!("  {role} version {}, expires {}", document.version, text::until(now(), document.expires));
+            say!(
+                "  {role} version {}, expires {}",
+                document.version,
+                text::until(now(), document.expires)
+            );
         }
     }
     Ok(())

@@ -60,14 +60,17 @@ pub async fn run(arguments: Arguments) -> Result {
 fn list_targets(root: &Path) -> anyhow::Result<HashMap<tough::TargetName, Target>> {
     let (mut targets, mut folders) = (HashMap::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.quoted()))?;
+        let entries = std::fs::read_dir(&folder)
+            .with_context(|| format!("cannot read {}", folder.quoted()))?;
         for entry in entries {
             let path = entry?.path();
             if path.is_dir() {
                 folders.push(path);
             } else if !is_side_file(&path) {
-                let name =
-                    path.strip_prefix(root)?.to_str().with_context(|| format!("{} is not UTF-8", path.quoted()))?;
+                let name = path
+                    .strip_prefix(root)?
+                    .to_str()
+                    .with_context(|| format!("{} is not UTF-8", path.quoted()))?;
                 let name: TargetName = name.parse()?;
                 targets.insert(tough::TargetName::new(name.as_str())?, read_target(&path)?);
             }
@@ -83,13 +86,18 @@ fn is_side_file(path: &Path) -> bool {
 
 fn read_target(path: &Path) -> anyhow::Result<Target> {
     let cannot = || format!("cannot read {}", path.quoted());
-    let (length, sha256) = (path.metadata().with_context(cannot)?.len(), files::sha256(path).with_context(cannot)?);
+    let (length, sha256) =
+        (path.metadata().with_context(cannot)?.len(), files::sha256(path).with_context(cannot)?);
     let side = files::side_file(path);
     let custom = if side.exists() {
-        custom::parse(&given::read_to_string(&side).with_context(|| format!("cannot read {}", side.quoted()))?)?
+        custom::parse(
+            &given::read_to_string(&side)
+                .with_context(|| format!("cannot read {}", side.quoted()))?,
+        )?
     } else {
         custom::Custom::new()
     };
-    let hashes = Hashes { sha256: Decoded::from(sha256.as_bytes().to_vec()), _extra: HashMap::new() };
+    let hashes =
+        Hashes { sha256: Decoded::from(sha256.as_bytes().to_vec()), _extra: HashMap::new() };
     Ok(Target { length, hashes, custom: custom.into_iter().collect(), _extra: HashMap::new() })
 }

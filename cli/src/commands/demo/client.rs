@@ -33,7 +33,8 @@ pub async fn download(running: &Running, own: &Path, name: &TargetName) -> anyho
         tell_step(&role, &describe_role(&repository, &role, now), took);
     }
 
-    let target = find_target(&repository, name).with_context(|| format!("devices don't see {name}"))?;
+    let target =
+        find_target(&repository, name).with_context(|| format!("devices don't see {name}"))?;
     let begin = Instant::now();
     compare(&repository, name, own).await?;
     let bytes = format!("{}, sha256 {}", text::bytes(target.length), text::digest(&target.sha256));
@@ -58,18 +59,24 @@ fn describe_role(repository: &Repository, role: &str, now: Time) -> String {
 }
 
 fn describe_document<T: Role>(document: &Signed<T>, now: Time) -> String {
-    let keys: Vec<String> =
-        document.signatures.iter().map(|signature| text::short(&hex::encode(&signature.keyid))).collect();
-    let (version, expires) = (document.signed.version(), text::until(now, document.signed.expires()));
+    let keys: Vec<String> = document
+        .signatures
+        .iter()
+        .map(|signature| text::short(&hex::encode(&signature.keyid)))
+        .collect();
+    let (version, expires) =
+        (document.signed.version(), text::until(now, document.signed.expires()));
     format!("version {version}, key {}, expires {expires}", keys.join(" "))
 }
 
 /// Downloads `name` as a device does, and compares its bytes with those of the file `own`.
 async fn compare(repository: &Repository, name: &TargetName, own: &Path) -> anyhow::Result<()> {
     let target = tough::TargetName::new(name.as_str())?;
-    let stream = repository.read_target(&target).await?.with_context(|| format!("{name} is no target"))?;
+    let stream =
+        repository.read_target(&target).await?.with_context(|| format!("{name} is no target"))?;
     let mut stream = stream.boxed();
-    let mut file = std::fs::File::open(own).with_context(|| format!("cannot read {}", own.quoted()))?;
+    let mut file =
+        std::fs::File::open(own).with_context(|| format!("cannot read {}", own.quoted()))?;
     let mut expected = Vec::new();
     while let Some(piece) = stream.try_next().await? {
         expected.resize(piece.len(), 0);

@@ -22,7 +22,8 @@ impl<T: Transport + Clone + 'static> Device<T> {
     /// A new device that ships with the trusted root of `endpoints`.
     pub fn new(endpoints: &PublicEndpoints, transport: T) -> anyhow::Result<Self> {
         let file = &endpoints.trusted_root;
-        let root = given::read(file).with_context(|| format!("cannot read the trusted root {}", file.quoted()))?;
+        let root = given::read(file)
+            .with_context(|| format!("cannot read the trusted root {}", file.quoted()))?;
         let state = tempfile::tempdir().context("cannot make a folder for the client's state")?;
         Ok(Self { endpoints: endpoints.clone(), root, transport, state })
     }

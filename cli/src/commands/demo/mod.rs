@@ -47,13 +47,22 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments) -> Result {
     let mut stop = StopSignal::take()?;
-    let temporary = tempfile::Builder::new().prefix("tufline-demo-").tempdir().context("cannot make a folder")?;
+    let temporary = tempfile::Builder::new()
+        .prefix("tufline-demo-")
+        .tempdir()
+        .context("cannot make a folder")?;
     let data = arguments.data.unwrap_or_else(|| temporary.path().join("data"));
     let (sender, mut reports) = mpsc::unbounded_channel();
     let listen = ([127, 0, 0, 1], 0).into();
     let begin = Instant::now();
-    let running =
-        Running::start(Options { data, uploads: None, listen, bins: FirstBins::One, reports: Some(sender) }).await?;
+    let running = Running::start(Options {
+        data,
+        uploads: None,
+        listen,
+        bins: FirstBins::One,
+        reports: Some(sender),
+    })
+    .await?;
     say!("A TUF repository in {}", running.data.quoted());
     if running.is_new {
         tell_step("start", "new keys, a root, the first generation", begin.elapsed());
@@ -72,7 +81,10 @@ pub async fn run(arguments: Arguments) -> Result {
     shown.map(|()| Exit::Done)
 }
 
-async fn show_everything(running: &Running, reports: &mut mpsc::UnboundedReceiver<StageRun>) -> anyhow::Result<()> {
+async fn show_everything(
+    running: &Running,
+    reports: &mut mpsc::UnboundedReceiver<StageRun>,
+) -> anyhow::Result<()> {
     let own = std::env::current_exe().context("cannot find the demo's own executable")?;
     let name: TargetName = NAME.parse()?;
     publish(running, reports, &own, &name).await?;
@@ -86,14 +98,17 @@ async fn publish(
     own: &Path,
     name: &TargetName,
 ) -> anyhow::Result<()> {
-    let length = std::fs::metadata(own).with_context(|| format!("cannot read {}", own.quoted()))?.len();
+    let length =
+        std::fs::metadata(own).with_context(|| format!("cannot read {}", own.quoted()))?.len();
     say!("");
     say!("An artifact arrives, and the stages publish it:");
     say!("");
     let planned = PlannedUpload { file: own.to_owned(), name: name.clone(), length };
     let uploads = running.endpoints.uploads.clone();
     let begin = Instant::now();
-    let sha256 = tokio::task::spawn_blocking(move || put_in_folder(&planned, &uploads, None, &ProgressBar::hidden()));
+    let sha256 = tokio::task::spawn_blocking(move || {
+        put_in_folder(&planned, &uploads, None, &ProgressBar::hidden())
+    });
     let sha256 = sha256.await??;
     tell_step("upload", &format!("{name}, {}", text::bytes(length)), begin.elapsed());
 
@@ -102,7 +117,9 @@ async fn publish(
     let mut hashed = false;
     loop {
         let report = timeout(PATIENCE, reports.recv()).await.ok().flatten();
-        let Some(report) = report else { bail!("the stages did not publish it in time; RUST_LOG=info shows why") };
+        let Some(report) = report else {
+            bail!("the stages did not publish it in time; RUST_LOG=info shows why")
+        };
         hashed |= report.queue == Queue::Uploads && report.items > 0;
         if !hashed {
             continue;
@@ -121,10 +138,21 @@ async fn publish(
             }
             Queue::Sign => tell_step("sign", &list_signed(store).await?, report.took),
             Queue::Publish => {
-                let Some(generation) = report.generation.filter(|generation| *generation > 1) else { continue };
-                let published = ledger::published(store).await?.map_or(0, |published| published.version);
-                tell_step("publish", &format!("timestamp {published} shows generation {generation}"), report.took);
-                tell_note(&format!("devices can see it {} after it arrived", text::took(begin.elapsed())));
+                let Some(generation) = report.generation.filter(|generation| *generation > 1)
+                else {
+                    continue;
+                };
+                let published =
+                    ledger::published(store).await?.map_or(0, |published| published.version);
+                tell_step(
+                    "publish",
+                    &format!("timestamp {published} shows generation {generation}"),
+                    report.took,
+                );
+                tell_note(&format!(
+                    "devices can see it {} after it arrived",
+                    text::took(begin.elapsed())
+                ));
                 return Ok(());
             }
         }

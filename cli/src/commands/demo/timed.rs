@@ -59,11 +59,17 @@ mod tests {
     fn a_role_lasts_until_the_next() {
         let begin = Instant::now();
         let timed = Timed::new(HttpTransport::default());
-        let files = [("2.root.json", 0), ("3.root.json", 2), ("timestamp.json", 5), ("7.snapshot.json", 6)];
-        *timed.requests.lock().unwrap() =
-            files.iter().map(|(file, at)| ((*file).to_owned(), begin + Duration::from_secs(*at))).collect();
+        let files =
+            [("2.root.json", 0), ("3.root.json", 2), ("timestamp.json", 5), ("7.snapshot.json", 6)];
+        *timed.requests.lock().unwrap() = files
+            .iter()
+            .map(|(file, at)| ((*file).to_owned(), begin + Duration::from_secs(*at)))
+            .collect();
         let roles = timed.roles(begin + Duration::from_secs(9));
         let expected = [("root", 5), ("timestamp", 1), ("snapshot", 3)];
-        assert_eq!(roles, expected.map(|(role, seconds)| (role.to_owned(), Duration::from_secs(seconds))));
+        assert_eq!(
+            roles,
+            expected.map(|(role, seconds)| (role.to_owned(), Duration::from_secs(seconds)))
+        );
     }
 }

@@ -55,12 +55,18 @@ impl Unanswered {
     /// The finding of a check that got no answer. The check needs `permission`.
     pub fn finding(self, code: Code, what: impl Into<String>, permission: &str) -> Finding {
         match self {
-            Self::Denied => {
-                Finding::unchecked(code, what, &format!("it needs the permission {permission}"), PERMISSIONS)
-            }
-            Self::Missing | Self::Unset => {
-                Finding::problem(code, what, "it doesn't exist", "deploy again (docs/deploy.md#update)")
-            }
+            Self::Denied => Finding::unchecked(
+                code,
+                what,
+                &format!("it needs the permission {permission}"),
+                PERMISSIONS,
+            ),
+            Self::Missing | Self::Unset => Finding::problem(
+                code,
+                what,
+                "it doesn't exist",
+                "deploy again (docs/deploy.md#update)",
+            ),
             Self::Failed(why) => Finding::unchecked(code, what, &why, "run this again"),
         }
     }
@@ -128,8 +134,14 @@ mod tests {
     #[test]
     fn a_missing_resource_is_a_problem_and_a_denied_check_is_not() {
         let finding = |why: Unanswered| why.finding(Code::Keys, "the key", "kms:DescribeKey");
-        assert_eq!(finding(Unanswered::Denied).why, "could not be checked: it needs the permission kms:DescribeKey");
+        assert_eq!(
+            finding(Unanswered::Denied).why,
+            "could not be checked: it needs the permission kms:DescribeKey"
+        );
         assert_eq!(finding(Unanswered::Missing).state, super::super::report::Severity::Problem);
-        assert_eq!(finding(Unanswered::Failed("x".into())).state, super::super::report::Severity::Unchecked);
+        assert_eq!(
+            finding(Unanswered::Failed("x".into())).state,
+            super::super::report::Severity::Unchecked
+        );
     }
 }

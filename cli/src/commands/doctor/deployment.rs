@@ -52,7 +52,9 @@ pub async fn check_sign_in(clients: &Clients) -> (Vec<Finding>, bool) {
 }
 
 fn parse_date(text: &str) -> Option<Time> {
-    let date = aws_smithy_types::DateTime::from_str(text, aws_smithy_types::date_time::Format::HttpDate).ok()?;
+    let date =
+        aws_smithy_types::DateTime::from_str(text, aws_smithy_types::date_time::Format::HttpDate)
+            .ok()?;
     Time::from_second(date.secs()).ok()
 }
 
@@ -60,8 +62,10 @@ fn parse_date(text: &str) -> Option<Time> {
 pub async fn check(aws: &AwsRepository) -> Vec<Finding> {
     let lambda = aws_sdk_lambda::Client::new(aws.clients.config());
     let functions = ask_functions(aws, &lambda).await;
-    let roles =
-        functions.iter().filter_map(|(stage, seen)| Some((*stage, seen.as_ref().ok()?.role.clone()?))).collect();
+    let roles = functions
+        .iter()
+        .filter_map(|(stage, seen)| Some((*stage, seen.as_ref().ok()?.role.clone()?)))
+        .collect();
     let (version, concurrency, recursion, triggers, schedule, buckets, keys, letters, alarms) = futures::join!(
         async { vec![check_version(aws)] },
         async { vec![check_concurrency(&lambda).await] },
@@ -77,14 +81,19 @@ pub async fn check(aws: &AwsRepository) -> Vec<Finding> {
         let name = function_name(aws, stage)?;
         match seen {
             Ok(seen) => checks::judge_function(&name, &seen),
-            Err(why) => Some(why.finding(Code::Functions, format!("the function {name}"), "lambda:GetFunction")),
+            Err(why) => Some(why.finding(
+                Code::Functions,
+                format!("the function {name}"),
+                "lambda:GetFunction",
+            )),
         }
     });
     let functions = match &aws.name {
         Some(_) => together(Code::Functions, "all functions", "active", functions.collect()),
         None => vec![nameless(Code::Functions, "the functions")],
     };
-    [version, concurrency, functions, recursion, triggers, schedule, buckets, keys, letters, alarms].concat()
+    [version, concurrency, functions, recursion, triggers, schedule, buckets, keys, letters, alarms]
+        .concat()
 }
 
 /// The finding of a check that needs the deployment's name, if nothing tells the name.
@@ -111,7 +120,9 @@ async fn check_concurrency(lambda: &aws_sdk_lambda::Client) -> Finding {
     match lambda.get_account_settings().send().await {
         Ok(answer) => {
             let limit = answer.account_limit();
-            let limits = limit.map(|limit| (limit.concurrent_executions(), limit.unreserved_concurrent_executions()));
+            let limits = limit.map(|limit| {
+                (limit.concurrent_executions(), limit.unreserved_concurrent_executions())
+            });
             let (all, unreserved) = limits.unwrap_or_default();
             checks::judge_concurrency(all, unreserved)
         }
@@ -130,10 +141,15 @@ async fn ask_functions(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> 
         Some(async move {
             let seen = lambda.get_function().function_name(name).send().await;
             let seen = seen.map_err(Unanswered::from).map(|answer| {
-                let reserved = answer.concurrency.and_then(|concurrency| concurrency.reserved_concurrent_executions);
+                let reserved = answer
+                    .concurrency
+                    .and_then(|concurrency| concurrency.reserved_concurrent_executions);
                 let seen = answer.configuration.map(|function| FunctionStatus {
                     state: function.state.as_ref().map(|state| state.as_str().to_owned()),
-                    update: function.last_update_status.as_ref().map(|status| status.as_str().to_owned()),
+                    update: function
+                        .last_update_status
+                        .as_ref()
+                        .map(|status| status.as_str().to_owned()),
                     reason: function.state_reason.or(function.last_update_status_reason),
                     reserved,
                     role: function.role,
@@ -148,7 +164,10 @@ async fn ask_functions(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> 
 
 /// Each queue, with the name of the function that consumes it.
 fn list_consumers(aws: &AwsRepository) -> Vec<(Queue, String)> {
-    STAGES.iter().filter_map(|(stage, queue)| Some(((*queue)?, function_name(aws, stage)?))).collect()
+    STAGES
+        .iter()
+        .filter_map(|(stage, queue)| Some(((*queue)?, function_name(aws, stage)?)))
+        .collect()
 }
 
 async fn check_recursion(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> Vec<Finding> {
@@ -157,15 +176,23 @@ async fn check_recursion(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -
     }
     let asking = list_consumers(aws).into_iter().map(|(_, name)| async move {
         match lambda.get_function_recursion_config().function_name(&name).send().await {
-            Ok(answer) => checks::judge_recursion(&name, answer.recursive_loop == Some(RecursiveLoop::Allow)),
+            Ok(answer) => {
+                checks::judge_recursion(&name, answer.recursive_loop == Some(RecursiveLoop::Allow))
+            }
             Err(error) => {
-                let (what, needs) = (format!("the function {name}"), "lambda:GetFunctionRecursionConfig");
+                let (what, needs) =
+                    (format!("the function {name}"), "lambda:GetFunctionRecursionConfig");
                 Some(Unanswered::from(error).finding(Code::Recursion, what, needs))
             }
         }
     });
     let wrong = join_all(asking.collect::<Vec<_>>()).await.into_iter().flatten().collect();
-    together(Code::Recursion, "all functions of queues", "Lambda lets them call each other as often as it takes", wrong)
+    together(
+        Code::Recursion,
+        "all functions of queues",
+        "Lambda lets them call each other as often as it takes",
+        wrong,
+    )
 }
 
 async fn check_triggers(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> Vec<Finding> {
@@ -176,19 +203,31 @@ async fn check_triggers(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) ->
         // The last part of an ARN, or of a URL, is the queue's name.
         let url = aws.resources.queues.get(&queue).map_or("", String::as_str);
         let queue = url.rsplit('/').next().unwrap_or_default();
-        let mut pages = lambda.list_event_source_mappings().function_name(&name).into_paginator().items().send();
+        let mut pages = lambda
+            .list_event_source_mappings()
+            .function_name(&name)
+            .into_paginator()
+            .items()
+            .send();
         let mut triggers = Vec::new();
         while let Some(mapping) = pages.next().await {
             match mapping {
                 Ok(mapping) => {
-                    let source = mapping.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next());
+                    let source =
+                        mapping.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next());
                     if source == Some(queue) {
-                        let (uuid, state) = (mapping.uuid.unwrap_or_default(), mapping.state.unwrap_or_default());
-                        triggers.push(Trigger { uuid, state, result: mapping.last_processing_result });
+                        let (uuid, state) =
+                            (mapping.uuid.unwrap_or_default(), mapping.state.unwrap_or_default());
+                        triggers.push(Trigger {
+                            uuid,
+                            state,
+                            result: mapping.last_processing_result,
+                        });
                     }
                 }
                 Err(error) => {
-                    let (what, needs) = (format!("the queue {queue}"), "lambda:ListEventSourceMappings");
+                    let (what, needs) =
+                        (format!("the queue {queue}"), "lambda:ListEventSourceMappings");
                     return Some(Unanswered::from(error).finding(Code::Triggers, what, needs));
                 }
             }
@@ -200,7 +239,9 @@ async fn check_triggers(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) ->
 }
 
 async fn check_schedule(aws: &AwsRepository) -> Finding {
-    let Some(name) = function_name(aws, "refresh") else { return nameless(Code::Schedule, "what wakes refresh") };
+    let Some(name) = function_name(aws, "refresh") else {
+        return nameless(Code::Schedule, "what wakes refresh");
+    };
     let client = aws_sdk_scheduler::Client::new(aws.clients.config());
     // CloudFormation chooses the schedule's name, so the check finds it by the function that it
     // invokes.
@@ -215,7 +256,11 @@ async fn check_schedule(aws: &AwsRepository) -> Finding {
             }
             Err(error) => {
                 let what = format!("the schedule of {name}");
-                return Unanswered::from(error).finding(Code::Schedule, what, "scheduler:ListSchedules");
+                return Unanswered::from(error).finding(
+                    Code::Schedule,
+                    what,
+                    "scheduler:ListSchedules",
+                );
             }
         }
     }
@@ -231,20 +276,30 @@ async fn check_buckets(aws: &AwsRepository) -> Vec<Finding> {
         let versioning = async {
             match s3.get_bucket_versioning().bucket(bucket).send().await {
                 Ok(answer) => checks::judge_versioning(bucket, answer.status()),
-                Err(error) => Some(Unanswered::from(error).finding(Code::Versioning, what(), "s3:GetBucketVersioning")),
+                Err(error) => Some(Unanswered::from(error).finding(
+                    Code::Versioning,
+                    what(),
+                    "s3:GetBucketVersioning",
+                )),
             }
         };
         let access = async {
-            let answer = s3.get_public_access_block().bucket(bucket).send().await.map_err(Unanswered::from);
+            let answer =
+                s3.get_public_access_block().bucket(bucket).send().await.map_err(Unanswered::from);
             match answer {
-                Ok(answer) => checks::judge_public_access(bucket, answer.public_access_block_configuration()),
+                Ok(answer) => {
+                    checks::judge_public_access(bucket, answer.public_access_block_configuration())
+                }
                 Err(Unanswered::Unset) => checks::judge_public_access(bucket, None),
-                Err(why) => Some(why.finding(Code::PublicAccess, what(), "s3:GetBucketPublicAccessBlock")),
+                Err(why) => {
+                    Some(why.finding(Code::PublicAccess, what(), "s3:GetBucketPublicAccessBlock"))
+                }
             }
         };
         futures::join!(versioning, access)
     });
-    let (versioning, access): (Vec<_>, Vec<_>) = join_all(asking.collect::<Vec<_>>()).await.into_iter().unzip();
+    let (versioning, access): (Vec<_>, Vec<_>) =
+        join_all(asking.collect::<Vec<_>>()).await.into_iter().unzip();
     let versioning = versioning.into_iter().flatten().collect();
     let access = access.into_iter().flatten().collect();
     [
@@ -267,10 +322,16 @@ async fn check_keys(aws: &AwsRepository, roles: &BTreeMap<&'static str, String>)
         return vec![nameless(Code::Keys, "the online keys")];
     }
     let asking = aws.resources.keys.iter().map(|(role, ids)| check_keys_of(aws, *role, ids, roles));
-    let (states, policies): (Vec<_>, Vec<_>) = join_all(asking.collect::<Vec<_>>()).await.into_iter().unzip();
+    let (states, policies): (Vec<_>, Vec<_>) =
+        join_all(asking.collect::<Vec<_>>()).await.into_iter().unzip();
     [
         together(Code::Keys, "all online keys", "enabled", states.concat()),
-        together(Code::KeyPolicies, "all online keys", "only the functions that need them may sign", policies.concat()),
+        together(
+            Code::KeyPolicies,
+            "all online keys",
+            "only the functions that need them may sign",
+            policies.concat(),
+        ),
     ]
     .concat()
 }
@@ -289,19 +350,25 @@ async fn check_keys_of(
     let answers: Vec<_> = answers
         .into_iter()
         .map(|answer| match answer {
-            Ok(answer) => answer.key_metadata.ok_or_else(|| Unanswered::Failed("the answer is empty".into())),
+            Ok(answer) => {
+                answer.key_metadata.ok_or_else(|| Unanswered::Failed("the answer is empty".into()))
+            }
             Err(error) => Err(Unanswered::from(error)),
         })
         .collect();
-    let enabled = answers.iter().filter(|answer| answer.as_ref().is_ok_and(|key| key.enabled)).count();
+    let enabled =
+        answers.iter().filter(|answer| answer.as_ref().is_ok_and(|key| key.enabled)).count();
     let mut states = Vec::new();
     for (id, answer) in ids.iter().zip(answers) {
         states.extend(match answer {
             Ok(key) => checks::judge_key(&name, id, &key, enabled > usize::from(key.enabled)),
-            Err(why) => Some(why.finding(Code::Keys, format!("the {name} key {id}"), "kms:DescribeKey")),
+            Err(why) => {
+                Some(why.finding(Code::Keys, format!("the {name} key {id}"), "kms:DescribeKey"))
+            }
         });
     }
-    let expected: Option<BTreeSet<String>> = signers_of(role).iter().map(|stage| roles.get(stage).cloned()).collect();
+    let expected: Option<BTreeSet<String>> =
+        signers_of(role).iter().map(|stage| roles.get(stage).cloned()).collect();
     let mut policies = Vec::new();
     for id in &ids {
         let what = format!("the {name} key {id}");
@@ -319,11 +386,22 @@ async fn check_keys_of(
     (states, policies)
 }
 
-async fn check_policy_of(kms: &aws_sdk_kms::Client, role: &str, id: &str, expected: &BTreeSet<String>) -> Vec<Finding> {
+async fn check_policy_of(
+    kms: &aws_sdk_kms::Client,
+    role: &str,
+    id: &str,
+    expected: &BTreeSet<String>,
+) -> Vec<Finding> {
     let what = || format!("the {role} key {id}");
     let policy = match kms.get_key_policy().key_id(id).send().await {
         Ok(answer) => answer.policy.unwrap_or_default(),
-        Err(error) => return vec![Unanswered::from(error).finding(Code::KeyPolicies, what(), "kms:GetKeyPolicy")],
+        Err(error) => {
+            return vec![Unanswered::from(error).finding(
+                Code::KeyPolicies,
+                what(),
+                "kms:GetKeyPolicy",
+            )];
+        }
     };
     let mut pages = kms.list_grants().key_id(id).into_paginator().items().send();
     let (mut grants, mut unread) = (Vec::new(), None);
@@ -331,7 +409,11 @@ async fn check_policy_of(kms: &aws_sdk_kms::Client, role: &str, id: &str, expect
         match grant {
             Ok(grant) => grants.push(grant),
             Err(error) => {
-                unread = Some(Unanswered::from(error).finding(Code::KeyPolicies, what(), "kms:ListGrants"));
+                unread = Some(Unanswered::from(error).finding(
+                    Code::KeyPolicies,
+                    what(),
+                    "kms:ListGrants",
+                ));
                 break;
             }
         }
@@ -344,16 +426,27 @@ async fn check_policy_of(kms: &aws_sdk_kms::Client, role: &str, id: &str, expect
 async fn check_dead_letters(aws: &AwsRepository) -> Vec<Finding> {
     let asking = aws.resources.dead_letter_queues.iter().map(|(queue, url)| async move {
         let counted = QueueAttributeName::ApproximateNumberOfMessages;
-        let answer =
-            aws.clients.sqs().get_queue_attributes().queue_url(url).attribute_names(counted.clone()).send().await;
+        let answer = aws
+            .clients
+            .sqs()
+            .get_queue_attributes()
+            .queue_url(url)
+            .attribute_names(counted.clone())
+            .send()
+            .await;
         match answer {
             Ok(answer) => {
-                let count = answer.attributes().and_then(|counts| counts.get(&counted)?.parse().ok());
+                let count =
+                    answer.attributes().and_then(|counts| counts.get(&counted)?.parse().ok());
                 checks::judge_dead_letters(queue.name(), count.unwrap_or_default())
             }
             Err(error) => {
                 let what = format!("the dead letters of {}", queue.name());
-                Some(Unanswered::from(error).finding(Code::DeadLetters, what, "sqs:GetQueueAttributes"))
+                Some(Unanswered::from(error).finding(
+                    Code::DeadLetters,
+                    what,
+                    "sqs:GetQueueAttributes",
+                ))
             }
         }
     });
@@ -364,7 +457,10 @@ async fn check_dead_letters(aws: &AwsRepository) -> Vec<Finding> {
 async fn check_alarms(aws: &AwsRepository) -> Vec<Finding> {
     let Some(name) = &aws.name else { return vec![nameless(Code::Alarms, "the alarms")] };
     let client = aws_sdk_cloudwatch::Client::new(aws.clients.config());
-    let request = client.describe_alarms().max_records(MOST_ALARMS).set_alarm_names(Some(checks::alarm_names(name)));
+    let request = client
+        .describe_alarms()
+        .max_records(MOST_ALARMS)
+        .set_alarm_names(Some(checks::alarm_names(name)));
     match request.send().await {
         Ok(answer) => {
             let found = checks::judge_alarms(name, answer.metric_alarms());

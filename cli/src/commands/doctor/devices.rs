@@ -25,7 +25,11 @@ pub async fn check(repository: &Repository, unanswered: &str) -> Vec<Finding> {
         Ok((place, seen)) => {
             roles.extend(find_expiries(&seen));
             let generation = seen.snapshot.version;
-            Finding::ok(Code::Devices, place, format!("a device updates, and sees generation {generation}"))
+            Finding::ok(
+                Code::Devices,
+                place,
+                format!("a device updates, and sees generation {generation}"),
+            )
         }
         Err(NoView::NotAsked(why)) => {
             let advice = "give a device's credentials in these variables (docs/devices.md)";
@@ -62,7 +66,9 @@ pub async fn check(repository: &Repository, unanswered: &str) -> Vec<Finding> {
     }
     // If the configuration can't be read, another check says so.
     let lifetimes = repository.lifetimes().ok().flatten();
-    let expiry = |(role, expires): (&String, &Time)| expiry_reason(role, *expires, now(), lifetimes.as_ref());
+    let expiry = |(role, expires): (&String, &Time)| {
+        expiry_reason(role, *expires, now(), lifetimes.as_ref())
+    };
     late.extend(roles.iter().filter_map(expiry).map(|reason| waiting::finding(&reason)));
     findings.extend(together(Code::Expiry, "all roles", "none expires soon", late));
     findings

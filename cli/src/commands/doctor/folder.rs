@@ -14,13 +14,15 @@ use crate::text::Quoted;
 pub const START: &str = "start `tufline local` (docs/embedded.md)";
 
 /// The advice if its process runs but devices get no answer.
-const UNANSWERED: &str = "look in the log of `tufline local` for why it doesn't answer (docs/embedded.md)";
+const UNANSWERED: &str =
+    "look in the log of `tufline local` for why it doesn't answer (docs/embedded.md)";
 
 /// All checks of a repository in a folder.
 pub async fn check(folder: &FolderRepository, repository: &Repository) -> Vec<Finding> {
     let data = folder.data();
     let what = data.quoted();
-    let endpoints = match folder.endpoints().and_then(|endpoints| folder.store().map(|_| endpoints)) {
+    let endpoints = match folder.endpoints().and_then(|endpoints| folder.store().map(|_| endpoints))
+    {
         Ok(endpoints) => endpoints,
         Err(error) => {
             let advice = "name the right folder, and let this user read it (docs/embedded.md)";
@@ -41,7 +43,12 @@ pub async fn check(folder: &FolderRepository, repository: &Repository) -> Vec<Fi
         Ok(_) => findings.extend(devices::check(repository, UNANSWERED).await),
         Err(error) => {
             let advice = "correct it (docs/embedded.md)";
-            findings.push(Finding::problem(Code::Data, "the configuration", one_line(&error), advice));
+            findings.push(Finding::problem(
+                Code::Data,
+                "the configuration",
+                one_line(&error),
+                advice,
+            ));
         }
     }
     findings
@@ -51,6 +58,11 @@ fn space(data: &Path) -> Finding {
     let what = format!("the disk of {}", data.quoted());
     match statvfs(data) {
         Ok(disk) => checks::judge_space(&what, disk.f_bavail.saturating_mul(disk.f_frsize)),
-        Err(error) => Finding::unchecked(Code::Space, what, &error.to_string(), "let this user read the folder"),
+        Err(error) => Finding::unchecked(
+            Code::Space,
+            what,
+            &error.to_string(),
+            "let this user read the folder",
+        ),
     }
 }

@@ -58,7 +58,9 @@ pub async fn run(arguments: Arguments) -> Result {
     let mut report = Report::default();
     let repository = find_repository(&arguments.repository, &mut report).await;
     match &repository {
-        Some(repository @ Repository::Folder(folder)) => report.add(folder::check(folder, repository).await),
+        Some(repository @ Repository::Folder(folder)) => {
+            report.add(folder::check(folder, repository).await)
+        }
         Some(repository @ Repository::Aws(aws)) => {
             // On the heap: a future that waits for this many answers is large.
             report.add(Box::pin(deployment::check(aws)).await);
@@ -80,22 +82,38 @@ pub async fn run(arguments: Arguments) -> Result {
 }
 
 /// Finds the repository, if it can; each step towards it is a check of its own.
-async fn find_repository(arguments: &EndpointsArguments, report: &mut Report) -> Option<Repository> {
+async fn find_repository(
+    arguments: &EndpointsArguments,
+    report: &mut Report,
+) -> Option<Repository> {
     let is_nothing = arguments.is_silent() && !Path::new(DEFAULT_DATA).exists();
-    let location =
-        if is_nothing { Ok(Location::Aws(AwsLocation::Stack(DEFAULT_STACK.into()))) } else { arguments.locate() };
+    let location = if is_nothing {
+        Ok(Location::Aws(AwsLocation::Stack(DEFAULT_STACK.into())))
+    } else {
+        arguments.locate()
+    };
     let location = match location {
         Ok(Location::Folder(endpoints)) => match FolderRepository::with(*endpoints) {
             Ok(folder) => return Some(Repository::Folder(folder)),
             Err(error) => {
-                report.add([Finding::problem(Code::Data, "the data folder", one_line(&error), folder::START)]);
+                report.add([Finding::problem(
+                    Code::Data,
+                    "the data folder",
+                    one_line(&error),
+                    folder::START,
+                )]);
                 return None;
             }
         },
         Ok(Location::Aws(location)) => location,
         Err(error) => {
             let advice = "start `tufline local`, or name a repository with --endpoints or --stack";
-            report.add([Finding::problem(Code::Deployment, "the repository", one_line(&error), advice)]);
+            report.add([Finding::problem(
+                Code::Deployment,
+                "the repository",
+                one_line(&error),
+                advice,
+            )]);
             return None;
         }
     };
@@ -114,7 +132,12 @@ async fn find_repository(arguments: &EndpointsArguments, report: &mut Report) ->
     report.add(findings);
     if !is_known {
         let what = "everything else";
-        report.add([Finding::unchecked(Code::Deployment, what, "it needs a sign-in", "fix that first")]);
+        report.add([Finding::unchecked(
+            Code::Deployment,
+            what,
+            "it needs a sign-in",
+            "fix that first",
+        )]);
         return None;
     }
     let what = match &location {

@@ -20,14 +20,21 @@ const EVERYBODY: &str = "everybody";
 pub fn signers(policy: &str) -> anyhow::Result<BTreeSet<String>> {
     let policy: Value = serde_json::from_str(policy).context("it is not JSON")?;
     let statements = list(policy.get("Statement").context("it has no statements")?);
-    let allowed = statements.into_iter().filter(|statement| statement["Effect"] == "Allow" && allows(statement));
+    let allowed = statements
+        .into_iter()
+        .filter(|statement| statement["Effect"] == "Allow" && allows(statement));
     Ok(allowed.flat_map(principals).collect())
 }
 
 fn allows(statement: &Value) -> bool {
     let any = |field: &str| {
         let actions = statement.get(field)?;
-        Some(list(actions).into_iter().filter_map(Value::as_str).any(|pattern| matches(pattern, SIGN)))
+        Some(
+            list(actions)
+                .into_iter()
+                .filter_map(Value::as_str)
+                .any(|pattern| matches(pattern, SIGN)),
+        )
     };
     any("Action").or_else(|| any("NotAction").map(|named| !named)).unwrap_or(false)
 }
@@ -42,7 +49,11 @@ fn principals(statement: &Value) -> Vec<String> {
                     ("aws", name) => name.to_owned(),
                     (kind, name) => format!("{kind}:{name}"),
                 };
-                list(names).into_iter().filter_map(Value::as_str).map(named).collect::<Vec<String>>()
+                list(names)
+                    .into_iter()
+                    .filter_map(Value::as_str)
+                    .map(named)
+                    .collect::<Vec<String>>()
             };
             kinds.iter().flat_map(of_kind).collect()
         }
@@ -63,7 +74,9 @@ fn matches(pattern: &str, action: &str) -> bool {
     fn from(pattern: &[u8], action: &[u8]) -> bool {
         match (pattern.split_first(), action.split_first()) {
             (None, rest) => rest.is_none(),
-            (Some((b'*', pattern)), _) => (0..=action.len()).any(|skipped| from(pattern, &action[skipped..])),
+            (Some((b'*', pattern)), _) => {
+                (0..=action.len()).any(|skipped| from(pattern, &action[skipped..]))
+            }
             (Some((b'?', pattern)), Some((_, rest))) => from(pattern, rest),
             (Some((expected, pattern)), Some((found, rest))) => {
                 expected.eq_ignore_ascii_case(found) && from(pattern, rest)
@@ -80,7 +93,10 @@ mod tests {
     use serde_json::json;
 
     fn of(statement: &Value) -> Vec<String> {
-        signers(&json!({"Version": "2012-10-17", "Statement": statement}).to_string()).unwrap().into_iter().collect()
+        signers(&json!({"Version": "2012-10-17", "Statement": statement}).to_string())
+            .unwrap()
+            .into_iter()
+            .collect()
     }
 
     #[test]
@@ -107,18 +123,29 @@ mod tests {
 
     #[test]
     fn every_principal_that_may_sign_is_named() {
-        let allow =
-            |action: Value, principal: Value| json!([{"Effect": "Allow", "Action": action, "Principal": principal}]);
+        let allow = |action: Value, principal: Value| json!([{"Effect": "Allow", "Action": action, "Principal": principal}]);
         assert_eq!(of(&allow("kms:Sign".into(), json!({"AWS": "arn:r"}))), ["arn:r"]);
-        assert_eq!(of(&allow(json!(["kms:Get*", "kms:*"]), json!({"AWS": ["arn:a", "arn:b"]}))), ["arn:a", "arn:b"]);
+        assert_eq!(
+            of(&allow(json!(["kms:Get*", "kms:*"]), json!({"AWS": ["arn:a", "arn:b"]}))),
+            ["arn:a", "arn:b"]
+        );
         assert_eq!(of(&allow("kms:GetPublicKey".into(), json!({"AWS": "arn:r"}))), [""; 0]);
         assert_eq!(of(&allow("*".into(), "*".into())), [EVERYBODY]);
         assert_eq!(of(&allow("*".into(), json!({"AWS": "*"}))), [EVERYBODY]);
-        assert_eq!(of(&allow("*".into(), json!({"Service": "x.amazonaws.com"}))), ["service:x.amazonaws.com"]);
+        assert_eq!(
+            of(&allow("*".into(), json!({"Service": "x.amazonaws.com"}))),
+            ["service:x.amazonaws.com"]
+        );
         let one = json!({"Effect": "Allow", "NotAction": "s3:*", "Principal": {"AWS": "arn:r"}});
         assert_eq!(of(&one), ["arn:r"]);
-        assert_eq!(of(&json!({"Effect": "Allow", "NotAction": "kms:*", "Principal": {"AWS": "arn:r"}})), [""; 0]);
-        assert_eq!(of(&json!({"Effect": "Allow", "Action": "*", "NotPrincipal": {"AWS": "arn:r"}})), [EVERYBODY]);
+        assert_eq!(
+            of(&json!({"Effect": "Allow", "NotAction": "kms:*", "Principal": {"AWS": "arn:r"}})),
+            [""; 0]
+        );
+        assert_eq!(
+            of(&json!({"Effect": "Allow", "Action": "*", "NotPrincipal": {"AWS": "arn:r"}})),
+            [EVERYBODY]
+        );
         assert_eq!(of(&json!({"Effect": "Deny", "Action": "*", "Principal": "*"})), [""; 0]);
         assert!(signers("{").is_err() && signers("{}").is_err());
     }

@@ -98,18 +98,51 @@ impl Finding {
         Self { code, state: Severity::Ok, what: what.into(), why: why.into(), advice: None }
     }
 
-    pub fn warning(code: Code, what: impl Into<String>, why: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { code, state: Severity::Warning, what: what.into(), why: why.into(), advice: Some(advice.into()) }
+    pub fn warning(
+        code: Code,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            code,
+            state: Severity::Warning,
+            what: what.into(),
+            why: why.into(),
+            advice: Some(advice.into()),
+        }
     }
 
-    pub fn problem(code: Code, what: impl Into<String>, why: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { code, state: Severity::Problem, what: what.into(), why: why.into(), advice: Some(advice.into()) }
+    pub fn problem(
+        code: Code,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            code,
+            state: Severity::Problem,
+            what: what.into(),
+            why: why.into(),
+            advice: Some(advice.into()),
+        }
     }
 
     /// The check could not be made, because of `why`.
-    pub fn unchecked(code: Code, what: impl Into<String>, why: &str, advice: impl Into<String>) -> Self {
+    pub fn unchecked(
+        code: Code,
+        what: impl Into<String>,
+        why: &str,
+        advice: impl Into<String>,
+    ) -> Self {
         let why = format!("could not be checked: {why}");
-        Self { code, state: Severity::Unchecked, what: what.into(), why, advice: Some(advice.into()) }
+        Self {
+            code,
+            state: Severity::Unchecked,
+            what: what.into(),
+            why,
+            advice: Some(advice.into()),
+        }
     }
 
     fn line(&self) -> String {
@@ -131,7 +164,8 @@ pub fn together(code: Code, all: &str, why: &str, wrong: Vec<Finding>) -> Vec<Fi
     if wrong.is_empty() {
         return vec![Finding::ok(code, all, why)];
     }
-    let alike = |one: &Finding, other: &Finding| other.state == Severity::Unchecked && one.why == other.why;
+    let alike =
+        |one: &Finding, other: &Finding| other.state == Severity::Unchecked && one.why == other.why;
     let mut told: Vec<(Finding, u64)> = Vec::new();
     for finding in wrong {
         match told.iter_mut().find(|(one, _)| alike(one, &finding)) {
@@ -175,9 +209,11 @@ impl Report {
     /// `{"checks": […], "problems": …, "warnings": …, "unchecked": …}`.
     fn json(&self) -> Value {
         let mut json = json!(self);
-        for (name, state) in
-            [("problems", Severity::Problem), ("warnings", Severity::Warning), ("unchecked", Severity::Unchecked)]
-        {
+        for (name, state) in [
+            ("problems", Severity::Problem),
+            ("warnings", Severity::Warning),
+            ("unchecked", Severity::Unchecked),
+        ] {
             json[name] = self.count(state).into();
         }
         json
@@ -205,7 +241,12 @@ mod tests {
         report.add([
             Finding::ok(Code::Region, "eu-central-1", "set"),
             Finding::problem(Code::DeadLetters, "the queue sign", "3 messages", "look"),
-            Finding::unchecked(Code::KeyPolicies, "the key", "it needs kms:GetKeyPolicy", "allow it"),
+            Finding::unchecked(
+                Code::KeyPolicies,
+                "the key",
+                "it needs kms:GetKeyPolicy",
+                "allow it",
+            ),
             Finding::warning(Code::Alarms, "all", "nobody is told", "name a topic"),
         ]);
         let lines: Vec<String> = report.checks.iter().map(Finding::line).collect();
@@ -237,11 +278,22 @@ mod tests {
 
     #[test]
     fn things_of_one_kind_are_one_line_if_nothing_is_wrong_with_them() {
-        let wrong = vec![Finding::problem(Code::Keys, "a", "b", "c"), Finding::problem(Code::Keys, "d", "e", "f")];
-        assert_eq!(together(Code::Keys, "all", "enabled", vec![]), [Finding::ok(Code::Keys, "all", "enabled")]);
+        let wrong = vec![
+            Finding::problem(Code::Keys, "a", "b", "c"),
+            Finding::problem(Code::Keys, "d", "e", "f"),
+        ];
+        assert_eq!(
+            together(Code::Keys, "all", "enabled", vec![]),
+            [Finding::ok(Code::Keys, "all", "enabled")]
+        );
         assert_eq!(together(Code::Keys, "all", "enabled", wrong.clone()), wrong);
         let unchecked = |what: &str, why| Finding::unchecked(Code::Keys, what, why, "c");
-        let denied = vec![unchecked("a", "denied"), unchecked("b", "late"), unchecked("d", "denied"), wrong[0].clone()];
+        let denied = vec![
+            unchecked("a", "denied"),
+            unchecked("b", "late"),
+            unchecked("d", "denied"),
+            wrong[0].clone(),
+        ];
         let told = [unchecked("a, and 1 more", "denied"), unchecked("b", "late"), wrong[0].clone()];
         assert_eq!(together(Code::Keys, "all", "enabled", denied), told);
     }

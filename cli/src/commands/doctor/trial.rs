@@ -118,8 +118,12 @@ async fn wait(repository: &Repository, name: &TargetName, goal: Goal) -> anyhow:
     match endings.into_iter().next() {
         Some(UploadEnding::Published { .. } | UploadEnding::Gone { .. }) => Ok(()),
         Some(UploadEnding::Rejected { reason }) => bail!("it was refused: {reason}"),
-        Some(UploadEnding::TimedOut { reason }) => bail!("after {}: {reason}", text::took(PATIENCE)),
-        Some(UploadEnding::Denied { reason }) => bail!("it is not known what became of it: {reason}"),
+        Some(UploadEnding::TimedOut { reason }) => {
+            bail!("after {}: {reason}", text::took(PATIENCE))
+        }
+        Some(UploadEnding::Denied { reason }) => {
+            bail!("it is not known what became of it: {reason}")
+        }
         None => bail!("nobody waited for it"),
     }
 }
@@ -128,7 +132,8 @@ async fn fetch(source: &ClientSource, name: &TargetName, bytes: &[u8]) -> anyhow
     let seen = source.update(&BTreeSet::from([name.to_string()])).await?;
     let targets = list_targets(&seen)?;
     let target = targets.get(name.as_str()).with_context(|| format!("devices don't see {name}"))?;
-    let mut file = tempfile::NamedTempFile::new().context("cannot make a file for what is fetched")?;
+    let mut file =
+        tempfile::NamedTempFile::new().context("cannot make a file for what is fetched")?;
     source.download(&seen, name.as_str(), target, &mut file).await?;
     let fetched = std::fs::read(file.path()).context("cannot read what was fetched")?;
     ensure!(fetched == bytes, "what devices fetch is not what was uploaded");

@@ -81,14 +81,20 @@ impl Deployment {
 
     /// The second step of the import. Returns the published generation. It may be killed at any
     /// time: the next run continues from what is there.
-    pub async fn take(&self, found: &OtherRepository, old: &Old, next: &FitRoot) -> anyhow::Result<u64> {
+    pub async fn take(
+        &self,
+        found: &OtherRepository,
+        old: &Old,
+        next: &FitRoot,
+    ) -> anyhow::Result<u64> {
         let store = &*self.ports.store;
         self.expect_first(old).await?;
         if let Some(generation) = taken_over(store, old, Some(next)).await? {
             return Ok(generation);
         }
         found.expect_no_others(&*self.ports.uploads).await?;
-        let all: Vec<_> = old.targets.iter().map(|(name, content)| self.bring(found, name, content)).collect();
+        let all: Vec<_> =
+            old.targets.iter().map(|(name, content)| self.bring(found, name, content)).collect();
         stream::iter(all).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         take_over(&self.ports, old, next).await?;
         self.ports.queues.send(&Message::Sign, Duration::ZERO).await?;
@@ -96,7 +102,12 @@ impl Deployment {
     }
 
     /// Uploads a target, and waits until hash has made a blob of it.
-    async fn bring(&self, found: &OtherRepository, name: &TargetName, content: &Content) -> anyhow::Result<()> {
+    async fn bring(
+        &self,
+        found: &OtherRepository,
+        name: &TargetName,
+        content: &Content,
+    ) -> anyhow::Result<()> {
         let look = || standing(&self.ports, name, content);
         if look().await? == Standing::Missing {
             self.put(found, name, &content.custom).await?;
@@ -116,13 +127,24 @@ impl Deployment {
         }
     }
 
-    async fn put(&self, found: &OtherRepository, name: &TargetName, custom: &Custom) -> anyhow::Result<()> {
+    async fn put(
+        &self,
+        found: &OtherRepository,
+        name: &TargetName,
+        custom: &Custom,
+    ) -> anyhow::Result<()> {
         let _turn = self.copies.acquire().await?;
         let listed = found.targets.get(name).ok_or_else(|| missing(name))?;
         let mut file = NamedTempFile::new()?;
         found.source.download(&found.seen, name.as_str(), listed, &mut file).await?;
-        let planned = PlannedUpload { file: file.path().to_owned(), name: name.clone(), length: listed.length };
-        self.uploads.put(&planned, metadata(name, custom)?.as_deref(), &ProgressBar::hidden()).await?;
+        let planned = PlannedUpload {
+            file: file.path().to_owned(),
+            name: name.clone(),
+            length: listed.length,
+        };
+        self.uploads
+            .put(&planned, metadata(name, custom)?.as_deref(), &ProgressBar::hidden())
+            .await?;
         Ok(())
     }
 }

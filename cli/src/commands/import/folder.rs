@@ -32,7 +32,9 @@ impl NewFolder {
         let empty = match std::fs::read_dir(&data) {
             Ok(mut entries) => entries.next().is_none(),
             Err(error) if error.kind() == ErrorKind::NotFound => true,
-            Err(error) => return Err(error).with_context(|| format!("cannot use {}", data.quoted())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot use {}", data.quoted()));
+            }
         };
         if !empty && !import_marker(&data).exists() {
             bail!("{} is there already: import into a new folder", data.quoted());
@@ -78,14 +80,16 @@ impl NewFolder {
     /// may start.
     pub async fn open(&self, old: &Old, uploads: Option<&Path>) -> anyhow::Result<LocalRepository> {
         if !import_marker(&self.0).exists() {
-            std::fs::create_dir_all(&self.0).with_context(|| format!("cannot make {}", self.0.quoted()))?;
+            std::fs::create_dir_all(&self.0)
+                .with_context(|| format!("cannot make {}", self.0.quoted()))?;
             files::write(&import_marker(&self.0), b"")?;
         }
         if !config_file::path(&self.0).exists() {
             config_file::write(&self.0, old.first()?)?;
         }
         let place = uploads.map_or_else(|| self.0.join("uploads"), Path::to_owned);
-        std::fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.quoted()))?;
+        std::fs::create_dir_all(&place)
+            .with_context(|| format!("cannot make {}", place.quoted()))?;
         let repository = LocalRepository::open_for_import(&self.0, uploads).await?;
         if let FoundFolder::Other(identity) = repository.uploads.standing()? {
             repository.uploads.take(&identity)?;
@@ -107,7 +111,12 @@ pub async fn put_all(uploads: &Path, found: &OtherRepository) -> anyhow::Result<
     stream::iter(puts.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect().await
 }
 
-async fn put(uploads: &Path, found: &OtherRepository, name: &TargetName, target: &ListedTarget) -> anyhow::Result<()> {
+async fn put(
+    uploads: &Path,
+    found: &OtherRepository,
+    name: &TargetName,
+    target: &ListedTarget,
+) -> anyhow::Result<()> {
     let place = uploads.join(name.as_str());
     let cannot = || format!("cannot write {}", place.quoted());
     if is_there(&place, target).with_context(cannot)? {

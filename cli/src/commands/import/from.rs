@@ -16,7 +16,8 @@ use tufline_tuf::{Content, Custom, TargetName};
 
 use crate::failure::one_line;
 use crate::source::{
-    Base, ClientSource, LONGEST_WALK, ListedTarget, UrlArguments, VerifiedRepository, list_targets, read_root,
+    Base, ClientSource, LONGEST_WALK, ListedTarget, UrlArguments, VerifiedRepository, list_targets,
+    read_root,
 };
 use crate::terminal::complain;
 use crate::text;
@@ -24,8 +25,11 @@ use crate::text;
 /// Where metadata and targets may be below the folder that the operator names: as tuftool and
 /// python-tuf lay them out; as go-tuf does, with the folder of targets inside that of the metadata;
 /// or the folder of metadata itself.
-const LAYOUTS: [(&str, &[&str]); 3] =
-    [("metadata", &["targets"]), ("repository", &["repository/targets"]), ("", &["targets", "../targets"])];
+const LAYOUTS: [(&str, &[&str]); 3] = [
+    ("metadata", &["targets"]),
+    ("repository", &["repository/targets"]),
+    ("", &["targets", "../targets"]),
+];
 
 /// How many files are read at once.
 const AT_ONCE: usize = 16;
@@ -54,8 +58,9 @@ impl OtherRepository {
         notes.extend(seen.passed_over.clone());
         let mut targets = BTreeMap::new();
         for (name, target) in list_targets(&seen)? {
-            let name: TargetName =
-                name.parse().map_err(|refusal| anyhow!("a target cannot be kept under its name: {refusal}"))?;
+            let name: TargetName = name
+                .parse()
+                .map_err(|refusal| anyhow!("a target cannot be kept under its name: {refusal}"))?;
             targets.insert(name, target);
         }
         let mut found = Self { source, seen, targets, first, before, notes };
@@ -72,7 +77,10 @@ impl OtherRepository {
             let sha256 = self.source.download(&self.seen, name.as_str(), target, &mut file).await?;
             anyhow::Ok((name.clone(), sha256))
         });
-        let digests: Vec<_> = stream::iter(digests.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect().await?;
+        let digests: Vec<_> = stream::iter(digests.collect::<Vec<_>>())
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
         for (name, sha256) in digests {
             if let Some(target) = self.targets.get_mut(&name) {
                 target.sha256 = Some(sha256);
@@ -89,8 +97,9 @@ impl OtherRepository {
             let page = uploads.list(after.as_deref()).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.clone());
-            let is_other =
-                |name: &&String| name.parse().is_ok_and(|name: TargetName| !self.targets.contains_key(&name));
+            let is_other = |name: &&String| {
+                name.parse().is_ok_and(|name: TargetName| !self.targets.contains_key(&name))
+            };
             for other in page.iter().filter(is_other) {
                 // A bucket also lists removed uploads.
                 if let Head::Object(_) = uploads.head(other).await? {
@@ -113,10 +122,15 @@ impl OtherRepository {
     /// What the new repository takes over.
     pub fn old(&self) -> anyhow::Result<Old> {
         let VerifiedRepository { timestamp, snapshot, roots, .. } = &self.seen;
-        let targets = self.targets.iter().map(|(name, target)| Ok((name.clone(), content_of(name, target)?)));
+        let targets =
+            self.targets.iter().map(|(name, target)| Ok((name.clone(), content_of(name, target)?)));
         Ok(Old {
             roots: roots.range(self.first..).map(|(_, bytes)| bytes.clone().into()).collect(),
-            before: self.before.iter().map(|(version, bytes)| (*version, bytes.clone().into())).collect(),
+            before: self
+                .before
+                .iter()
+                .map(|(version, bytes)| (*version, bytes.clone().into()))
+                .collect(),
             used_up: UsedUp {
                 timestamp: timestamp.version,
                 snapshot: snapshot.version,
@@ -136,12 +150,15 @@ async fn read_before(
     first: u64,
 ) -> (BTreeMap<u64, Vec<u8>>, Vec<String>) {
     let mut notes = Vec::new();
-    let reads =
-        (first.saturating_sub(LONGEST_WALK).max(1)..first).map(async |version| match seen.roots.get(&version) {
-            Some(bytes) => (version, Ok(Some(bytes.clone()))),
-            None => (version, source.root_there(version).await),
-        });
-    let read: BTreeMap<u64, _> = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).collect().await;
+    let reads = (first.saturating_sub(LONGEST_WALK).max(1)..first).map(async |version| match seen
+        .roots
+        .get(&version)
+    {
+        Some(bytes) => (version, Ok(Some(bytes.clone()))),
+        None => (version, source.root_there(version).await),
+    });
+    let read: BTreeMap<u64, _> =
+        stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).collect().await;
     let leads = seen.roots.first_key_value().map_or(first, |(version, _)| *version);
     if let Some(last) = leads.checked_sub(1).filter(|last| *last > 0) {
         let why = match read.get(&last) {
@@ -189,7 +206,10 @@ pub fn custom_of(name: &TargetName, target: &ListedTarget) -> anyhow::Result<Cus
 pub fn find_source(from: &Base, urls: &UrlArguments) -> anyhow::Result<ClientSource> {
     match from {
         Base::Web(_) => {
-            let root = urls.root.as_ref().context("a URL alone proves nothing: name a trusted root with --root")?;
+            let root = urls
+                .root
+                .as_ref()
+                .context("a URL alone proves nothing: name a trusted root with --root")?;
             ClientSource::at(from.clone(), urls.targets_of(from), read_root(root)?)
         }
         Base::Folder(folder) => in_folder(folder, urls),
@@ -197,7 +217,8 @@ pub fn find_source(from: &Base, urls: &UrlArguments) -> anyhow::Result<ClientSou
 }
 
 fn in_folder(folder: &Path, urls: &UrlArguments) -> anyhow::Result<ClientSource> {
-    let found = LAYOUTS.iter().find(|(metadata, _)| folder.join(metadata).join("timestamp.json").is_file());
+    let found =
+        LAYOUTS.iter().find(|(metadata, _)| folder.join(metadata).join("timestamp.json").is_file());
     let Some((metadata, targets)) = found else {
         bail!(
             "no timestamp.json in {}, nor in metadata/ or repository/ below it: name the folder of \
@@ -206,12 +227,16 @@ fn in_folder(folder: &Path, urls: &UrlArguments) -> anyhow::Result<ClientSource>
         );
     };
     let metadata = folder.join(metadata);
-    let targets = if let Some(targets) = &urls.targets {
-        targets.clone()
-    } else {
-        let found = targets.iter().map(|targets| folder.join(targets)).find(|targets| targets.is_dir());
-        Base::Folder(found.context("there is no folder of targets beside the metadata: name it with --targets")?)
-    };
+    let targets =
+        if let Some(targets) = &urls.targets {
+            targets.clone()
+        } else {
+            let found =
+                targets.iter().map(|targets| folder.join(targets)).find(|targets| targets.is_dir());
+            Base::Folder(found.context(
+                "there is no folder of targets beside the metadata: name it with --targets",
+            )?)
+        };
     let root = match &urls.root {
         Some(root) => read_root(root)?,
         None => first_there(&metadata)?,

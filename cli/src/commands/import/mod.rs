@@ -76,7 +76,12 @@ pub async fn run(arguments: Arguments) -> Result {
     Ok(exit)
 }
 
-async fn into_folder(arguments: &Arguments, found: &OtherRepository, old: &Old, data: &Path) -> Result {
+async fn into_folder(
+    arguments: &Arguments,
+    found: &OtherRepository,
+    old: &Old,
+    data: &Path,
+) -> Result {
     let (folder, uploads) = (NewFolder::find(data)?, arguments.uploads.as_deref());
     folder.check(old)?;
     let Some(next) = &arguments.next_root else {
@@ -105,14 +110,21 @@ fn as_next(next: &Path) -> String {
     format!("{} as the next root", next.quoted())
 }
 
-async fn into_deployment(arguments: &Arguments, found: &OtherRepository, old: &Old, aws: &AwsRepository) -> Result {
+async fn into_deployment(
+    arguments: &Arguments,
+    found: &OtherRepository,
+    old: &Old,
+    aws: &AwsRepository,
+) -> Result {
     let deployment = Deployment::of(aws)?;
     deployment.check(old)?;
     let Some(next) = &arguments.next_root else {
         deployment.expect_new(old).await?;
         return RootProposal::of(arguments, old)?.write(old, &deployment.ports, arguments).await;
     };
-    let fit = fit(&deployment.ports, old, &root_document::open(next)?).await.with_context(|| as_next(next))?;
+    let fit = fit(&deployment.ports, old, &root_document::open(next)?)
+        .await
+        .with_context(|| as_next(next))?;
     let generation = deployment.take(found, old, &fit).await?;
     tell_imported(old, generation, "", arguments.json);
     Ok(Exit::Done)
@@ -144,14 +156,21 @@ impl RootProposal {
             && given::read(&before).with_context(|| format!("cannot read {}", before.quoted()))?
                 != *chain.newest_bytes()
         {
-            bail!("{} differs from the newest root of the other repository: move it away first", before.quoted());
+            bail!(
+                "{} differs from the newest root of the other repository: move it away first",
+                before.quoted()
+            );
         }
         Ok(Self { version, out, before })
     }
 
     /// The first step: writes the root to be signed.
     async fn write(&self, old: &Old, ports: &Ports, arguments: &Arguments) -> Result {
-        let next = old.next_root(online_keys(&*ports.signer).await?, ports.clock.now(), &arguments.expires)?;
+        let next = old.next_root(
+            online_keys(&*ports.signer).await?,
+            ports.clock.now(),
+            &arguments.expires,
+        )?;
         files::write(&std::path::absolute(&self.before)?, old.newest_root()?.newest_bytes())?;
         root_document::create(&self.out, &next)?;
         let (version, out, before) = (self.version, self.out.quoted(), self.before.quoted());

@@ -26,12 +26,23 @@ impl PreparedRoot {
     /// The next root after `before`, in `folder`: the file that is there, or a new unsigned one.
     /// For each role in `keys` it lists the new key beside the old ones or, if `alone`, only the
     /// new key.
-    pub fn after(before: &Root, folder: &Path, keys: &[NewKey], alone: bool, expires: Time) -> anyhow::Result<Self> {
+    pub fn after(
+        before: &Root,
+        folder: &Path,
+        keys: &[NewKey],
+        alone: bool,
+        expires: Time,
+    ) -> anyhow::Result<Self> {
         let path = folder.join(format!("{}.root.json", before.version.get() + 1));
         let file = if path.exists() {
             let file = open(&path)?;
-            if file.version() != before.version.get() + 1 || !keys.iter().all(|key| lists(file.root(), key, alone)) {
-                bail!("{} exists, but is not the root that is needed now: move it away first", path.quoted());
+            if file.version() != before.version.get() + 1
+                || !keys.iter().all(|key| lists(file.root(), key, alone))
+            {
+                bail!(
+                    "{} exists, but is not the root that is needed now: move it away first",
+                    path.quoted()
+                );
             }
             file
         } else {

@@ -94,7 +94,8 @@ impl OnlineRoleName {
 
 pub async fn run(arguments: Arguments) -> Result {
     let repository = arguments.repository.open().await?;
-    let (store, keys, config) = (repository.store()?, RotatedKeys::open(&repository)?, repository.config()?);
+    let (store, keys, config) =
+        (repository.store()?, RotatedKeys::open(&repository)?, repository.config()?);
     if let Some(error) = keys.find_misuse(&arguments) {
         return Ok(misused(&error));
     }
@@ -103,7 +104,8 @@ pub async fn run(arguments: Arguments) -> Result {
         if arguments.begin && keys.is_lost(*role)? {
             keys.add(*role)?;
         }
-        let mut rotation = look(&*store, &*keys.signer(), &SystemClock, &config, role.online()).await?;
+        let mut rotation =
+            look(&*store, &*keys.signer(), &SystemClock, &config, role.online()).await?;
         if arguments.begin && rotation.step == Step::Rested {
             keys.add(*role)?;
             rotation = look(&*store, &*keys.signer(), &SystemClock, &config, role.online()).await?;
@@ -111,7 +113,8 @@ pub async fn run(arguments: Arguments) -> Result {
         looked.push((*role, rotation));
     }
     let roots = prepare(&*store, &looked, &arguments).await?;
-    let next: Vec<String> = roots.into_iter().chain(looked.iter().filter_map(targets_to_sign)).collect();
+    let next: Vec<String> =
+        roots.into_iter().chain(looked.iter().filter_map(targets_to_sign)).collect();
     let next = (!next.is_empty()).then(|| next.join("; then "));
     for (role, rotation) in looked {
         let days = arguments.schedule_deletion_in_days;
@@ -185,7 +188,12 @@ impl RotatedKeys {
 
     /// Deletes a role's old keys, in KMS after `days`; returns what was deleted or will be, for
     /// people.
-    async fn delete(&self, role: OnlineRoleName, keys: &[PublicKey], days: i32) -> anyhow::Result<Vec<String>> {
+    async fn delete(
+        &self,
+        role: OnlineRoleName,
+        keys: &[PublicKey],
+        days: i32,
+    ) -> anyhow::Result<Vec<String>> {
         let mut deleted = Vec::new();
         for key in keys {
             deleted.push(match self {
@@ -213,12 +221,15 @@ async fn prepare(
 ) -> anyhow::Result<Option<String>> {
     let in_step = |wanted: fn(&Step) -> bool| -> Vec<NewKey> {
         let roles = looked.iter().filter(|(_, rotation)| wanted(&rotation.step));
-        roles.filter_map(|(role, rotation)| Some((role.in_root()?, rotation.newest.clone()))).collect()
+        roles
+            .filter_map(|(role, rotation)| Some((role.in_root()?, rotation.newest.clone())))
+            .collect()
     };
     let untrusted = in_step(|step| *step == Step::Untrusted);
     let signed = in_step(|step| matches!(step, Step::Signed(_)));
     let chain = roots::chain(store).await?.context("this repository has no root yet")?;
-    let (folder, expires) = (arguments.out.clone().unwrap_or_default(), parse_expiry(&arguments.expires)?);
+    let (folder, expires) =
+        (arguments.out.clone().unwrap_or_default(), parse_expiry(&arguments.expires)?);
     if untrusted.is_empty() && signed.is_empty() {
         return Ok(None);
     }
@@ -296,16 +307,26 @@ fn tell_step(
             ),
         ),
         Step::Untrusted => ("untrusted", format!("{list} does not list its new key {key} yet")),
-        Step::Settling(left) => {
-            ("settling", format!("its new key {key} signs in {left} s, when no cache can still serve the old root"))
-        }
+        Step::Settling(left) => (
+            "settling",
+            format!(
+                "its new key {key} signs in {left} s, when no cache can still serve the old root"
+            ),
+        ),
         Step::Resigning(others) => (
             "resigning",
-            format!("its new key {key} has not signed {} yet; refresh works on it every minute", name_some(others)),
+            format!(
+                "its new key {key} has not signed {} yet; refresh works on it every minute",
+                name_some(others)
+            ),
         ),
-        Step::Signed(own) => {
-            ("signed", format!("its new key {key} has signed {}; {list} still lists another key", name_some(own)))
-        }
+        Step::Signed(own) => (
+            "signed",
+            format!(
+                "its new key {key} has signed {}; {list} still lists another key",
+                name_some(own)
+            ),
+        ),
         Step::Unused(own) if deleted.is_empty() => (
             "unused",
             format!(
@@ -315,10 +336,14 @@ fn tell_step(
                 name_some(own)
             ),
         ),
-        Step::Unused(_) => ("deleted", format!("replaced by {key}; deleted {}", deleted.join(", "))),
+        Step::Unused(_) => {
+            ("deleted", format!("replaced by {key}; deleted {}", deleted.join(", ")))
+        }
     };
     if as_json {
-        terminal::json(&json!({"role": role.name(), "key": key, "step": step, "told": told, "next": next}));
+        terminal::json(
+            &json!({"role": role.name(), "key": key, "step": step, "told": told, "next": next}),
+        );
     } else {
         say!("{}: {told}", role.name());
     }

@@ -78,7 +78,9 @@ fn put(
     others: &[std::path::PathBuf],
 ) -> anyhow::Result<bool> {
     if !is_of(file.as_file().try_clone()?, target)? {
-        complain!("tufline: the chunks of {name} there belong to another target: they are not copied");
+        complain!(
+            "tufline: the chunks of {name} there belong to another target: they are not copied"
+        );
         return Ok(false);
     }
     MirrorFolder::put(file, first)?;

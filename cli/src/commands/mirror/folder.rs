@@ -61,7 +61,10 @@ impl MirrorFolder {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let path = std::path::absolute(path)?;
         if path.join("format").exists() {
-            bail!("{} is the data folder of a Tufline repository: name another folder for the copy", path.quoted());
+            bail!(
+                "{} is the data folder of a Tufline repository: name another folder for the copy",
+                path.quoted()
+            );
         }
         let shown = path.quoted();
         let cannot = || format!("cannot make the copy in {shown}");
@@ -71,12 +74,17 @@ impl MirrorFolder {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                bail!("another `tufline mirror` is writing to {}: run this again when it has ended", path.quoted())
+                bail!(
+                    "another `tufline mirror` is writing to {}: run this again when it has ended",
+                    path.quoted()
+                )
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(cannot),
         }
         // Meanwhile a run that failed may have removed the folder that it had made.
-        let inode = |found: io::Result<Metadata>| found.map(|found| (found.dev(), found.ino())).with_context(cannot);
+        let inode = |found: io::Result<Metadata>| {
+            found.map(|found| (found.dev(), found.ino())).with_context(cannot)
+        };
         if inode(lock.metadata())? != inode(std::fs::metadata(&path))? {
             bail!("another `tufline mirror` has just removed {}: run this again", path.quoted());
         }
@@ -86,7 +94,9 @@ impl MirrorFolder {
         }
         let unfinished = folder.unfinished();
         match std::fs::remove_dir_all(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(cannot),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(cannot);
+            }
             _ => folder.made.make(&unfinished).with_context(cannot)?,
         }
         Ok(folder)
@@ -117,7 +127,8 @@ impl MirrorFolder {
     /// Gives the file `from` a second name `to`, replacing what is there. It makes a copy if the
     /// file system has no hard links.
     pub fn link(&self, from: &Path, to: &Path) -> anyhow::Result<()> {
-        let linked = Builder::new().make_in(self.unfinished(), |path| std::fs::hard_link(from, path));
+        let linked =
+            Builder::new().make_in(self.unfinished(), |path| std::fs::hard_link(from, path));
         let file = match linked {
             Ok(link) => link.keep().map(|((), path)| path).map_err(|error| error.error),
             Err(_) => self.new_file().and_then(|mut file| {
@@ -135,7 +146,10 @@ impl MirrorFolder {
 
     /// Gives a temporary file its name, replacing what is there.
     pub fn put(file: NamedTempFile, path: &Path) -> anyhow::Result<()> {
-        let put = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| files::put(file, path));
+        let put = path
+            .parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| files::put(file, path));
         put.with_context(|| format!("cannot write {}", path.quoted()))
     }
 
@@ -153,10 +167,14 @@ impl MirrorFolder {
     fn write_all(&self, files: &[(&String, &Vec<u8>)]) -> anyhow::Result<()> {
         let each = files.len().div_ceil(WRITERS).max(1);
         thread::scope(|scope| {
-            let write =
-                |part: &[(&String, &Vec<u8>)]| part.iter().try_for_each(|(name, bytes)| self.write(name, bytes));
-            let writers: Vec<_> = files.chunks(each).map(|part| scope.spawn(move || write(part))).collect();
-            writers.into_iter().try_for_each(|writer| writer.join().map_err(|_| anyhow!("a writer ended"))?)
+            let write = |part: &[(&String, &Vec<u8>)]| {
+                part.iter().try_for_each(|(name, bytes)| self.write(name, bytes))
+            };
+            let writers: Vec<_> =
+                files.chunks(each).map(|part| scope.spawn(move || write(part))).collect();
+            writers
+                .into_iter()
+                .try_for_each(|writer| writer.join().map_err(|_| anyhow!("a writer ended"))?)
         })
     }
 
@@ -172,16 +190,23 @@ impl MirrorFolder {
     /// Writes metadata: first the files that never change, then `timestamp.json`, which shows them.
     /// A crash before that leaves clients with what they saw. The roots are written in an order in
     /// which clients can verify at every moment, if there is such an order: see [`turning_point`].
-    pub fn show(&self, seen: &VerifiedRepository, old: Option<&MirrorState>, new: &MirrorState) -> anyhow::Result<()> {
+    pub fn show(
+        &self,
+        seen: &VerifiedRepository,
+        old: Option<&MirrorState>,
+        new: &MirrorState,
+    ) -> anyhow::Result<()> {
         self.made.is_kept.store(true, Ordering::Relaxed);
-        let final_ones: Vec<_> = seen.files.iter().filter(|(name, _)| *name != "timestamp.json").collect();
+        let final_ones: Vec<_> =
+            seen.files.iter().filter(|(name, _)| *name != "timestamp.json").collect();
         self.write_all(&final_ones)?;
         let mut roots = BTreeMap::new();
         for (version, bytes) in &seen.roots {
             roots.insert(*version, TrustedRoot::begin(bytes)?);
         }
         let turn = turning_point(&roots, old, new);
-        let (before, after): (Vec<_>, Vec<_>) = seen.roots.iter().partition(|(version, _)| **version <= turn);
+        let (before, after): (Vec<_>, Vec<_>) =
+            seen.roots.iter().partition(|(version, _)| **version <= turn);
         for (version, bytes) in before {
             self.write(&format!("{version}.root.json"), bytes)?;
         }

@@ -74,7 +74,9 @@ pub async fn run(arguments: Arguments) -> Result {
         );
     }
     if let Some(name) = seen.files.keys().find(|name| name.contains('%')) {
-        bail!("its file {name} cannot be copied: web servers read a name with a '%' in different ways");
+        bail!(
+            "its file {name} cannot be copied: web servers read a name with a '%' in different ways"
+        );
     }
     let new = MirrorState::of(&seen)?;
     let old = folder.shown();
@@ -89,7 +91,11 @@ pub async fn run(arguments: Arguments) -> Result {
         );
     }
     let copied = targets::copy(&folder, &source, &seen, &listed, arguments.check).await?;
-    let chunks = if arguments.chunks { chunks::copy(&folder, &source, &listed, arguments.check).await? } else { 0 };
+    let chunks = if arguments.chunks {
+        chunks::copy(&folder, &source, &listed, arguments.check).await?
+    } else {
+        0
+    };
     folder.show(&seen, old.as_ref(), &new)?;
     let removed = if arguments.prune { prune::prune(&folder, &new, &listed)? } else { 0 };
     // Warnings come only after success: a failure would have its own message.
@@ -123,17 +129,23 @@ pub async fn run(arguments: Arguments) -> Result {
 /// way.
 fn is_path(name: &str) -> bool {
     let is_part = |part: &str| !matches!(part, "" | "." | "..");
-    name.split('/').all(is_part) && !name.contains(['%', '\\', '?', '#']) && !name.contains(char::is_control)
+    name.split('/').all(is_part)
+        && !name.contains(['%', '\\', '?', '#'])
+        && !name.contains(char::is_control)
 }
 
 /// The repository to copy; `None` if the arguments don't fit together.
 async fn find_source(arguments: &Arguments) -> anyhow::Result<Option<ClientSource>> {
     let Arguments { metadata, urls, repository, .. } = arguments;
     match (metadata, &urls.root) {
-        (Some(metadata), Some(root)) => {
-            Ok(Some(ClientSource::at(metadata.clone(), urls.targets_of(metadata), read_root(root)?)?))
+        (Some(metadata), Some(root)) => Ok(Some(ClientSource::at(
+            metadata.clone(),
+            urls.targets_of(metadata),
+            read_root(root)?,
+        )?)),
+        (None, None) if urls.targets.is_none() => {
+            Ok(Some(ClientSource::of(&repository.open().await?)?))
         }
-        (None, None) if urls.targets.is_none() => Ok(Some(ClientSource::of(&repository.open().await?)?)),
         _ => Ok(None),
     }
 }

@@ -13,8 +13,14 @@ use super::state::MirrorState;
 ///
 /// If there is no such root (keys were replaced in a single step, or the mirror is new), all roots
 /// come first.
-pub fn turning_point(roots: &BTreeMap<u64, TrustedRoot>, old: Option<&MirrorState>, new: &MirrorState) -> u64 {
-    let under_both = |root: &TrustedRoot| old.is_some_and(|old| old.verifies_under(root)) && new.verifies_under(root);
+pub fn turning_point(
+    roots: &BTreeMap<u64, TrustedRoot>,
+    old: Option<&MirrorState>,
+    new: &MirrorState,
+) -> u64 {
+    let under_both = |root: &TrustedRoot| {
+        old.is_some_and(|old| old.verifies_under(root)) && new.verifies_under(root)
+    };
     let known = old.map_or(0, MirrorState::root);
     let turn = roots.iter().rev().find(|(version, root)| **version >= known && under_both(root));
     turn.map_or(u64::MAX, |(version, _)| *version)

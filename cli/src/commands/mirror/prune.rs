@@ -58,17 +58,22 @@ fn is_role(path: &Path) -> bool {
 /// Whether a file below `folder` has a target's name.
 fn is_target(path: &Path, folder: &Path) -> bool {
     let (file, whole) = (file_name(path), path.strip_prefix(folder).map(text).unwrap_or_default());
-    [file, whole].iter().any(|name| name.split_once('.').is_some_and(|(digest, _)| is_digest(digest)))
+    [file, whole]
+        .iter()
+        .any(|name| name.split_once('.').is_some_and(|(digest, _)| is_digest(digest)))
 }
 
 /// Whether a text is a SHA-256 or a SHA-512 in hex.
 fn is_digest(text: &str) -> bool {
-    text.parse::<Sha256>().is_ok() || (text.len() == 128 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    text.parse::<Sha256>().is_ok()
+        || (text.len() == 128 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn walk(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.quoted()))? {
+    for entry in
+        std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.quoted()))?
+    {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             found.extend(walk(&entry.path())?);
@@ -86,7 +91,9 @@ fn remove_empty(folder: &Path) -> anyhow::Result<()> {
         if entry.file_type()?.is_dir() {
             remove_empty(&entry.path())?;
             match std::fs::remove_dir(entry.path()) {
-                Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => return Err(error.into()),
+                Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => {
+                    return Err(error.into());
+                }
                 _ => {}
             }
         }

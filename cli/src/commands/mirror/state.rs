@@ -18,7 +18,9 @@ pub struct MirrorState {
 impl MirrorState {
     /// The state of a repository that was verified.
     pub fn of(seen: &VerifiedRepository) -> anyhow::Result<Self> {
-        let read = |name: &str| seen.files.get(name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into());
+        let read = |name: &str| {
+            seen.files.get(name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+        };
         let shown = Self::read(seen.root.version(), &read);
         shown.context("the timestamp, the snapshot or the targets of the repository were not read")
     }
@@ -31,7 +33,8 @@ impl MirrorState {
         let timestamp = (timestamp, bytes);
         let bytes = read(&metadata_path("snapshot", Some(timestamp.0.snapshot().version))).ok()?;
         let snapshot = (File::<Snapshot>::read(&bytes).ok()?.unverified().clone(), bytes);
-        let targets = read(&metadata_path("targets", Some(snapshot.0.role("targets")?.version))).ok()?;
+        let targets =
+            read(&metadata_path("targets", Some(snapshot.0.role("targets")?.version))).ok()?;
         Some(Self { root, timestamp, snapshot, targets })
     }
 
@@ -50,7 +53,8 @@ impl MirrorState {
     /// The names of all current files, without roots and the timestamp. Other versioned files are
     /// older.
     pub fn files(&self) -> impl Iterator<Item = String> {
-        let roles = self.snapshot.0.roles().map(|(role, meta)| metadata_path(role, Some(meta.version)));
+        let roles =
+            self.snapshot.0.roles().map(|(role, meta)| metadata_path(role, Some(meta.version)));
         roles.chain([metadata_path("snapshot", Some(self.snapshot_version()))])
     }
 

@@ -38,7 +38,8 @@ pub async fn copy(
     listed: &BTreeMap<String, ListedTarget>,
     check: bool,
 ) -> anyhow::Result<Copied> {
-    let downloads = listed.iter().map(|(name, target)| one(folder, source, seen, name, target, check));
+    let downloads =
+        listed.iter().map(|(name, target)| one(folder, source, seen, name, target, check));
     stream::iter(downloads.collect::<Vec<_>>())
         .buffer_unordered(AT_ONCE)
         .try_fold(Copied::default(), |mut copied, bytes| async move {
@@ -59,7 +60,8 @@ async fn one(
     check: bool,
 ) -> anyhow::Result<Option<u64>> {
     let places = places(&folder.targets(), name, target);
-    let (sound, missing): (Vec<_>, Vec<_>) = places.into_iter().partition(|path| is_there(path, target, check));
+    let (sound, missing): (Vec<_>, Vec<_>) =
+        places.into_iter().partition(|path| is_there(path, target, check));
     let Some((first, others)) = missing.split_first() else { return Ok(None) };
     if let Some(sound) = sound.first() {
         missing.iter().try_for_each(|path| folder.link(sound, path))?;

@@ -24,7 +24,10 @@ struct Edited {
 }
 
 impl Edited {
-    fn change(&self, change: impl FnOnce(&RootFile) -> std::result::Result<RootFile, RootError>) -> Result {
+    fn change(
+        &self,
+        change: impl FnOnce(&RootFile) -> std::result::Result<RootFile, RootError>,
+    ) -> Result {
         let before = open(&self.file)?;
         let after = change(&before)?;
         if after.root() == before.root() {
@@ -95,7 +98,9 @@ pub fn remove_key(arguments: &RemoveKey) -> Result {
 }
 
 pub fn set_threshold(arguments: &SetThreshold) -> Result {
-    arguments.edited.change(|file| root::set_threshold(file, arguments.edited.role.into(), arguments.count))
+    arguments
+        .edited
+        .change(|file| root::set_threshold(file, arguments.edited.role.into(), arguments.count))
 }
 
 pub fn set_expiry(arguments: &SetExpiry) -> Result {

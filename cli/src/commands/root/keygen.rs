@@ -31,7 +31,8 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result {
-    let (private, public) = (std::path::absolute(&arguments.out)?, arguments.out.with_extension("pub"));
+    let (private, public) =
+        (std::path::absolute(&arguments.out)?, arguments.out.with_extension("pub"));
     let public = std::path::absolute(public)?;
     for path in [&private, &public] {
         if path.exists() {
@@ -43,6 +44,9 @@ pub fn run(arguments: &Arguments) -> Result {
     let key = HolderKey::generate(&private, kind, &passphrase)?.public_key();
     files::write(&public, to_pem(&key).as_bytes())?;
     say!("key {} in {}", text::short(&hex::encode(key_id(&key)?)), private.quoted());
-    say!("hand out {}; its holder keeps the private key, and a copy of it in another place", public.quoted());
+    say!(
+        "hand out {}; its holder keeps the private key, and a copy of it in another place",
+        public.quoted()
+    );
     Ok(Exit::Done)
 }

@@ -27,13 +27,17 @@ pub fn run(arguments: &Arguments) -> Result {
     let mut new = 0;
     for copy in &arguments.copies {
         let other = open(copy)?;
-        new += file.merge(&other, previous.as_ref()).with_context(|| format!("{} cannot be merged", copy.quoted()))?;
+        new += file
+            .merge(&other, previous.as_ref())
+            .with_context(|| format!("{} cannot be merged", copy.quoted()))?;
     }
     write(&path, &file)?;
     let added = text::count(new as u64, "signature");
     match needed(&file, previous.as_ref()) {
         0 => say!("{added} added: enough to be published with `tufline root publish`"),
-        needed => say!("{added} added; at least {} still missing", text::count(needed, "signature")),
+        needed => {
+            say!("{added} added; at least {} still missing", text::count(needed, "signature"))
+        }
     }
     Ok(Exit::Done)
 }

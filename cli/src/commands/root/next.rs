@@ -37,7 +37,10 @@ pub async fn run(arguments: Arguments) -> Result {
     let newest = if let Some(path) = &previous {
         let bytes = given::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
         Chain::trusting(&bytes.into()).with_context(|| {
-            format!("{} is not a root with enough signatures of its own keys: nothing can follow it", path.quoted())
+            format!(
+                "{} is not a root with enough signatures of its own keys: nothing can follow it",
+                path.quoted()
+            )
         })?
     } else {
         let chain = roots::chain(&*repository.open().await?.store()?).await?;
@@ -56,6 +59,12 @@ pub async fn run(arguments: Arguments) -> Result {
         bail!("{} differs from the published root: move it away first", before.quoted());
     }
     create(&out, &file)?;
-    say!("version {} is in {}, unsigned; version {} is in {}", file.version(), out.quoted(), version, before.quoted());
+    say!(
+        "version {} is in {}, unsigned; version {} is in {}",
+        file.version(),
+        out.quoted(),
+        version,
+        before.quoted()
+    );
     Ok(Exit::Done)
 }

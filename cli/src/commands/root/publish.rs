@@ -27,7 +27,9 @@ use tufline_tuf::root::RootFile;
 use crate::ceremony::open;
 use crate::exit::{Exit, Result};
 use crate::process::StopSignal;
-use crate::repository::{AwsRepository, IdleFolder, Repository, RepositoryArguments, wait_for_first_generation};
+use crate::repository::{
+    AwsRepository, IdleFolder, Repository, RepositoryArguments, wait_for_first_generation,
+};
 use crate::terminal::{complain, say};
 use crate::text::Quoted;
 
@@ -89,7 +91,9 @@ fn describe(repository: &Repository, file: &Path, version: u64) -> String {
                  with {file}"
             )
         }
-        Repository::Aws(_) if version == 1 => format!("version 1 is published; devices ship with {file}"),
+        Repository::Aws(_) if version == 1 => {
+            format!("version 1 is published; devices ship with {file}")
+        }
         _ => format!("version {version} is published; devices take it at their next update"),
     }
 }
@@ -130,7 +134,9 @@ async fn follow(repository: &Repository, file: &RootFile, arguments: &Arguments)
     if !arguments.json && proposal.waits() {
         say!("it can be published; waiting for a new timestamp, which takes up to a minute");
     }
-    match wait_and_publish(&*store, &proposal, Duration::from_secs(arguments.timeout), &mut stop).await {
+    match wait_and_publish(&*store, &proposal, Duration::from_secs(arguments.timeout), &mut stop)
+        .await
+    {
         Ok(Waited::Published) => Ok(Exit::Done),
         Ok(Waited::Stopped) => {
             withdraw(&*store, &proposal).await?;
@@ -156,9 +162,8 @@ async fn follow(repository: &Repository, file: &RootFile, arguments: &Arguments)
         }
         // S3 may have applied a request that failed, or may apply it later: the intent must stay
         // for that case.
-        Err(error @ StageError::Store(_)) => {
-            Err(anyhow!(error).context("the root may or may not have been published: run the same command again"))
-        }
+        Err(error @ StageError::Store(_)) => Err(anyhow!(error)
+            .context("the root may or may not have been published: run the same command again")),
         Err(error) => {
             withdraw(&*store, &proposal).await?;
             Err(error.into())
@@ -169,7 +174,9 @@ async fn follow(repository: &Repository, file: &RootFile, arguments: &Arguments)
 /// Whether the bucket's policy protects a file in the root's place: then the write was refused and
 /// not applied.
 async fn is_kept(store: &dyn Store, error: &StageError, version: u64) -> bool {
-    let lies = || async { roots::ignored(store).await.is_ok_and(|lie| lie.iter().any(|root| root.version == version)) };
+    let lies = || async {
+        roots::ignored(store).await.is_ok_and(|lie| lie.iter().any(|root| root.version == version))
+    };
     error.kind() == ErrorKind::Denied && lies().await
 }
 

@@ -8,8 +8,8 @@ use tough::schema::{RoleType, Root};
 use tufline_metadata::PublicKey;
 use tufline_tuf::plain::escaped;
 use tufline_tuf::root::{
-    KeyId, PublishedRoot, ROLES, RootChange, RootFile, Tally, changes, contents, extra_fields, holder, kind, tallies,
-    unused_keys,
+    KeyId, PublishedRoot, ROLES, RootChange, RootFile, Tally, changes, contents, extra_fields,
+    holder, kind, tallies, unused_keys,
 };
 
 use crate::ceremony::{PreviousRoot, RootDocument, RootDocumentArguments};
@@ -39,7 +39,9 @@ pub async fn run(arguments: Arguments) -> Result {
         // A root that is published already, perhaps by other tools, needs no previous version
         // beside it.
         Err(why) => match arguments.document.open_published() {
-            Ok((root, before)) if root.missing() == 0 => return show_others(&arguments, &root, before.as_ref(), &why),
+            Ok((root, before)) if root.missing() == 0 => {
+                return show_others(&arguments, &root, before.as_ref(), &why);
+            }
             _ => return Err(why),
         },
     };
@@ -54,11 +56,21 @@ pub async fn run(arguments: Arguments) -> Result {
 
 /// The root for people. `published` says whether the previous version is published, if that is
 /// known.
-pub fn describe(file: &RootFile, before: Option<&PreviousRoot>, published: Option<bool>) -> anyhow::Result<String> {
+pub fn describe(
+    file: &RootFile,
+    before: Option<&PreviousRoot>,
+    published: Option<bool>,
+) -> anyhow::Result<String> {
     let previous = before.map(|before| &before.root);
     let (root, now, mut text) = (file.root(), now(), String::new());
     let expired = if root.expires <= now { "EXPIRED" } else { "expires" };
-    writeln!(text, "root version {}, {expired} {} ({})", file.version(), text::until(now, root.expires), root.expires)?;
+    writeln!(
+        text,
+        "root version {}, {expired} {} ({})",
+        file.version(),
+        text::until(now, root.expires),
+        root.expires
+    )?;
     // Signers in different places can compare this by telephone.
     writeln!(text, "contents {}", contents(file.root())?)?;
     for role in ROLES {
@@ -92,7 +104,12 @@ pub fn describe(file: &RootFile, before: Option<&PreviousRoot>, published: Optio
     }
     for tally in tallies(file, previous) {
         let keys = (tally.signed.len() + tally.missing.len()) as u64;
-        let asks = format!("version {} asks for {} of {}", tally.judge, tally.threshold, text::count(keys, "root key"));
+        let asks = format!(
+            "version {} asks for {} of {}",
+            tally.judge,
+            tally.threshold,
+            text::count(keys, "root key")
+        );
         match tally.needed() {
             0 => writeln!(text, "\n{asks}: enough")?,
             needed => writeln!(text, "\n{asks}: {needed} more needed")?,
@@ -154,12 +171,21 @@ fn show_others(
 }
 
 /// A published root, for people. `why` says why it cannot be signed here.
-fn describe_others(root: &PublishedRoot, before: Option<&PreviousRoot>, why: &anyhow::Error) -> anyhow::Result<String> {
-    let (file, end, now, mut text) = (root.file(), root.file().common().expires, now(), String::new());
+fn describe_others(
+    root: &PublishedRoot,
+    before: Option<&PreviousRoot>,
+    why: &anyhow::Error,
+) -> anyhow::Result<String> {
+    let (file, end, now, mut text) =
+        (root.file(), root.file().common().expires, now(), String::new());
     let expired = if end <= now { "EXPIRED" } else { "expires" };
     writeln!(text, "root version {}, {expired} {} ({end})", root.version(), text::until(now, end))?;
     writeln!(text, "contents {}", root.contents())?;
-    writeln!(text, "published by its holders; it cannot be signed here: {}", escaped(&one_line(why)))?;
+    writeln!(
+        text,
+        "published by its holders; it cannot be signed here: {}",
+        escaped(&one_line(why))
+    )?;
     for role in file.unverified().roles() {
         let keys = file.unverified().role(role)?;
         let count = text::count((keys.keys().count() + keys.unknown().count()) as u64, "key");
@@ -172,14 +198,25 @@ fn describe_others(root: &PublishedRoot, before: Option<&PreviousRoot>, why: &an
         writeln!(text, "field      {}: {}", escaped(&field), text::plain_json(&value))?;
     }
     if let Some(before) = before {
-        writeln!(text, "\nchanges against version {}, in {}", before.root.version, before.path.quoted())?;
+        writeln!(
+            text,
+            "\nchanges against version {}, in {}",
+            before.root.version,
+            before.path.quoted()
+        )?;
         for change in changes(&before.root, root.root()) {
             writeln!(text, "  {}", escaped(&change.to_string()))?;
         }
     }
     let keys = file.unverified().role("root")?;
-    let (signers, count) = (file.signers(&keys), text::count(keys.keys().count() as u64, "root key"));
-    writeln!(text, "\nversion {} asks for {} of {count}: enough", root.version(), keys.threshold())?;
+    let (signers, count) =
+        (file.signers(&keys), text::count(keys.keys().count() as u64, "root key"));
+    writeln!(
+        text,
+        "\nversion {} asks for {} of {count}: enough",
+        root.version(),
+        keys.threshold()
+    )?;
     for (id, key) in keys.keys() {
         let word = if signers.contains(&id) { "signed" } else { "missing" };
         writeln!(text, "  {word:<8} {}", key_of_others(id, key))?;
@@ -188,7 +225,10 @@ fn describe_others(root: &PublishedRoot, before: Option<&PreviousRoot>, why: &an
 }
 
 /// The same for programs.
-fn describe_others_as_json(root: &PublishedRoot, before: Option<&PreviousRoot>) -> anyhow::Result<Value> {
+fn describe_others_as_json(
+    root: &PublishedRoot,
+    before: Option<&PreviousRoot>,
+) -> anyhow::Result<Value> {
     let (file, keys) = (root.file(), root.file().unverified().role("root")?);
     let signers = file.signers(&keys);
     let key = |(id, _): (&str, &PublicKey)| json!({"keyid": id, "holder": null});
@@ -213,7 +253,8 @@ fn describe_others_as_json(root: &PublishedRoot, before: Option<&PreviousRoot>) 
 }
 
 fn key_of_others(id: &str, key: &PublicKey) -> String {
-    let kind = key.kind().map_or_else(|| format!("{} {}", key.keytype(), key.scheme()), str::to_owned);
+    let kind =
+        key.kind().map_or_else(|| format!("{} {}", key.keytype(), key.scheme()), str::to_owned);
     format!("{} ({})", escaped(&text::short(id)), escaped(&kind))
 }
 

@@ -46,10 +46,14 @@ pub async fn run(arguments: Arguments) -> Result {
     file.expect_signer(&public, previous)?;
     if let Some(previous) = previous {
         let known = if holds(previous, &public) { "is listed" } else { "is NOT listed" };
-        say!("the signing key {known} in version {} of the root, with which this one was compared", previous.version);
+        say!(
+            "the signing key {known} in version {} of the root, with which this one was compared",
+            previous.version
+        );
     }
     let signature = key.sign(&file.message()?, &SystemRandom::new()).await;
-    let signature = signature.map_err(|error| anyhow!("{error}")).context("the key does not sign")?;
+    let signature =
+        signature.map_err(|error| anyhow!("{error}")).context("the key does not sign")?;
     file.add_signature(&public, &signature, previous)?;
     write(&path, &file)?;
     let missing = match needed(&file, previous) {
@@ -62,6 +66,7 @@ pub async fn run(arguments: Arguments) -> Result {
 
 /// Whether `key` is one of the root's own keys.
 fn holds(root: &Root, key: &Key) -> bool {
-    let ids = root.roles.get(&RoleType::Root).map(|entry| entry.keyids.as_slice()).unwrap_or_default();
+    let ids =
+        root.roles.get(&RoleType::Root).map(|entry| entry.keyids.as_slice()).unwrap_or_default();
     ids.iter().filter_map(|id| root.keys.get(id)).any(|known| same_key(known, key))
 }

@@ -23,7 +23,9 @@ impl Runner<'_> {
     /// Finds out, as far as possible, whether an earlier command worked. Returns whether that is
     /// still unknown.
     pub fn look_after_attempt(&mut self) -> Result<bool, Interrupted> {
-        let Some(attempt) = self.journal.attempt.clone().filter(|_| self.journal.awaits_confirmation()) else {
+        let Some(attempt) =
+            self.journal.attempt.clone().filter(|_| self.journal.awaits_confirmation())
+        else {
             return Ok(false);
         };
         if attempt.stage == Stage::Begun {
@@ -37,7 +39,12 @@ impl Runner<'_> {
     }
 
     /// Runs the install command on a verified file.
-    pub fn install(&mut self, release: &Release, number: u32, file: &Path) -> Result<Outcome, Interrupted> {
+    pub fn install(
+        &mut self,
+        release: &Release,
+        number: u32,
+        file: &Path,
+    ) -> Result<Outcome, Interrupted> {
         let input = self.alone()?;
         let before = self.journal.clone();
         self.journal.begin(release.clone(), number, boot());
@@ -48,7 +55,14 @@ impl Runner<'_> {
         self.event(&format!("installing {}, try {number} of {tries}", release.told()));
         self.now(State::Installing);
         let command = self.run.install.clone();
-        let ended = self.start(&command, Some(file), release, number, Some(input), self.run.install_timeout());
+        let ended = self.start(
+            &command,
+            Some(file),
+            release,
+            number,
+            Some(input),
+            self.run.install_timeout(),
+        );
         let ending = match &ended {
             Ended::Exit(status) if status.success() => Ending::Done,
             Ended::Exit(status) if status.code() == Some(LATER) => Ending::PutOff,
@@ -59,7 +73,10 @@ impl Runner<'_> {
         match ending {
             Ending::Done => self.done(release),
             Ending::PutOff => {
-                self.event(&format!("{}: the install command asks to be started later", release.told()));
+                self.event(&format!(
+                    "{}: the install command asks to be started later",
+                    release.told()
+                ));
                 Ok(Outcome::PutOff)
             }
             Ending::Failed(why) => Ok(self.not_installed(release, &why)),
@@ -107,7 +124,11 @@ impl Runner<'_> {
             Ended::Exit(status) if status.success() => Confirmed::Yes,
             Ended::Exit(status) if status.code() != Some(LATER) => Confirmed::No,
             ended => {
-                self.event(&format!("whether {} runs can't be said yet: confirm {}", release.told(), told(ended)));
+                self.event(&format!(
+                    "whether {} runs can't be said yet: confirm {}",
+                    release.told(),
+                    told(ended)
+                ));
                 Confirmed::Unknown
             }
         };
@@ -145,7 +166,8 @@ impl Runner<'_> {
             ("TUFLINE_ATTEMPT", number.to_string().into()),
         ];
         variables.extend(file.map(|file| ("TUFLINE_FILE", file.into())));
-        let program = Program { command, file: file.unwrap_or(Path::new("")), variables, input, longest };
+        let program =
+            Program { command, file: file.unwrap_or(Path::new("")), variables, input, longest };
         // A signal to end this program waits for the command: otherwise nobody would know what the
         // command left behind.
         program.run(|| {
@@ -164,7 +186,9 @@ impl Runner<'_> {
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
-                Err(TryLockError::Error(error)) => return Err(Failure::file("locked", &path)(error).into()),
+                Err(TryLockError::Error(error)) => {
+                    return Err(Failure::file("locked", &path)(error).into());
+                }
                 Err(TryLockError::WouldBlock) if now() >= until => {
                     self.event("what an earlier install command started still runs; it isn't waited for any more");
                     return Ok(file);
@@ -172,7 +196,9 @@ impl Runner<'_> {
                 Err(TryLockError::WouldBlock) => {}
             }
             if !is_told {
-                self.event("an install command that was started before still runs; waiting for its end");
+                self.event(
+                    "an install command that was started before still runs; waiting for its end",
+                );
                 self.now(State::Installing);
                 is_told = true;
             }

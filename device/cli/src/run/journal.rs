@@ -120,7 +120,9 @@ impl Journal {
     /// Records that the repository lists this. A failed attempt at another release is forgotten: if
     /// that release is listed again later, it is a new wish.
     pub fn see(&mut self, listed: &str) {
-        self.attempt.take_if(|attempt| attempt.release.digest != listed && matches!(attempt.stage, Stage::Failed(_)));
+        self.attempt.take_if(|attempt| {
+            attempt.release.digest != listed && matches!(attempt.stage, Stage::Failed(_))
+        });
     }
 
     /// Records that the command is about to start.
@@ -156,7 +158,9 @@ impl Journal {
         let Some(attempt) = &mut self.attempt else { return };
         match (confirmed, &attempt.stage) {
             (Confirmed::Yes, Stage::Begun | Stage::Written) => self.works(),
-            (Confirmed::No, Stage::Written) if boot.is_none() || boot != attempt.boot.as_deref() => {
+            (Confirmed::No, Stage::Written)
+                if boot.is_none() || boot != attempt.boot.as_deref() =>
+            {
                 let why = "the device started anew, and doesn't run it".to_owned();
                 attempt.stage = Stage::Failed(why);
             }

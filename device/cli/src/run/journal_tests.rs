@@ -9,7 +9,13 @@ use super::*;
 const TRIES: u32 = 3;
 
 fn release(digest: &str) -> Release {
-    Release { target: "t".to_owned(), digest: digest.to_owned(), sha256: None, length: 1, custom: None }
+    Release {
+        target: "t".to_owned(),
+        digest: digest.to_owned(),
+        sha256: None,
+        length: 1,
+        custom: None,
+    }
 }
 
 /// What happens in one round.
@@ -48,7 +54,11 @@ struct World {
 
 impl World {
     fn journal(&self) -> Journal {
-        if self.on_disk.is_empty() { Journal::default() } else { serde_json::from_slice(&self.on_disk).unwrap() }
+        if self.on_disk.is_empty() {
+            Journal::default()
+        } else {
+            serde_json::from_slice(&self.on_disk).unwrap()
+        }
     }
 
     fn save(&mut self, journal: &Journal) {
@@ -64,7 +74,8 @@ impl World {
             && let Some(attempt) = &journal.attempt
         {
             let runs = self.runs == attempt.release.digest;
-            journal.confirmed(if runs { Confirmed::Yes } else { Confirmed::No }, Some(&self.boot()));
+            journal
+                .confirmed(if runs { Confirmed::Yes } else { Confirmed::No }, Some(&self.boot()));
         }
     }
 
@@ -92,7 +103,8 @@ impl World {
             *self.starts.entry((wish, listed.to_owned())).or_default() += 1;
             return due;
         }
-        *self.starts.entry((wish, listed.to_owned())).or_default() += u32::from(fate != Fate::PutsOff);
+        *self.starts.entry((wish, listed.to_owned())).or_default() +=
+            u32::from(fate != Fate::PutsOff);
         if matches!(fate, Fate::Works | Fate::CutWorked | Fate::CutAfter) {
             *self.works.entry((wish, listed.to_owned())).or_default() += 1;
             self.next = listed.to_owned();
@@ -225,7 +237,11 @@ fn after_a_cut_what_ran_before_is_installed_again() {
     let mut world = World::default();
     world.round(0, "a", Fate::Works);
     world.round(1, "b", Fate::CutWorked);
-    assert_eq!(world.round(2, "a", Fate::PutsOff), Due::Install(1), "b may be there, in part or whole");
+    assert_eq!(
+        world.round(2, "a", Fate::PutsOff),
+        Due::Install(1),
+        "b may be there, in part or whole"
+    );
     assert_eq!(world.round(2, "a", Fate::Works), Due::Install(1), "still");
     assert_eq!(world.round(2, "a", Fate::Works), Due::Nothing);
 }
@@ -237,7 +253,11 @@ fn after_a_cut_and_a_failure_too() {
     for fate in [Fate::CutBegun, Fate::CutWorked, Fate::Fails] {
         world.round(1, "b", fate);
     }
-    assert_eq!(world.round(2, "a", Fate::Works), Due::Install(1), "b may be there, from the second try");
+    assert_eq!(
+        world.round(2, "a", Fate::Works),
+        Due::Install(1),
+        "b may be there, from the second try"
+    );
     assert_eq!(world.runs, "a");
 }
 

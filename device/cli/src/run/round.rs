@@ -41,9 +41,14 @@ impl Runner<'_> {
         let release = Release::of(&found);
         self.journal.see(&release.digest);
         self.status.listed = Some(release.digest.clone());
-        self.status.custom = release.custom.as_deref().and_then(|custom| serde_json::from_str(custom).ok());
+        self.status.custom =
+            release.custom.as_deref().and_then(|custom| serde_json::from_str(custom).ok());
         self.know_the_factory(&found)?;
-        let is_attempt = self.journal.attempt.as_ref().is_some_and(|attempt| attempt.release.digest == release.digest);
+        let is_attempt = self
+            .journal
+            .attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.release.digest == release.digest);
         match self.due(&release.digest) {
             Due::Nothing => {
                 self.tidy(None);
@@ -76,7 +81,9 @@ impl Runner<'_> {
             (device, found)
         })?;
         if let Some(why) = device.pack_failure() {
-            self.event(&format!("the pack could not be used ({why}): files were asked for one by one"));
+            self.event(&format!(
+                "the pack could not be used ({why}): files were asked for one by one"
+            ));
         }
         self.status.metadata = Versions::read(&self.settings.metadata_dir);
         let found = found?.ok_or_else(|| Failure::NoSuchTarget(self.run.target.clone()))?;
@@ -125,7 +132,8 @@ impl Runner<'_> {
         self.now(State::Downloading);
         let (to, seed) = (file.clone(), self.run.seed.clone());
         // If the file is there already, this reads and verifies it.
-        let fetched = self.beside(Some(control), move || device.fetch_with(&found, &to, seed.as_deref()))??;
+        let fetched =
+            self.beside(Some(control), move || device.fetch_with(&found, &to, seed.as_deref()))??;
         let read_only = fs::Permissions::from_mode(0o444);
         fs::set_permissions(&file, read_only).map_err(Failure::file("written", &file))?;
         if !is_there {
@@ -134,7 +142,8 @@ impl Runner<'_> {
                 copied => format!(", {} are the seed's", told_size(copied)),
             };
             // A download by difference that wasn't one costs bytes: it is said.
-            let whole = fetched.whole_since.map(|why| format!(", whole since {why}")).unwrap_or_default();
+            let whole =
+                fetched.whole_since.map(|why| format!(", whole since {why}")).unwrap_or_default();
             let came = told_size(fetched.received);
             self.event(&format!("{} is verified; {came} came{copied}{whole}", release.told()));
         }
@@ -183,7 +192,8 @@ impl Runner<'_> {
         let Ok(entries) = fs::read_dir(&folder) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
             // Everything else there belongs to others.
-            let name = path.file_name().and_then(|name| name.to_str()).filter(|name| is_digest(name));
+            let name =
+                path.file_name().and_then(|name| name.to_str()).filter(|name| is_digest(name));
             if name.is_some_and(|name| Some(name) != but)
                 && let Err(error) = fs::remove_dir_all(&path)
             {

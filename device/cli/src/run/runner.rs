@@ -128,10 +128,13 @@ impl<'r> Runner<'r> {
         let journal_path = folder.join("run.journal");
         let mut journal = read(&journal_path, tell)?;
         if journal.attempt.is_none() && journal.installed.is_none() {
-            journal.installed = run.installed_digest.as_ref().map(|digest| digest.to_ascii_lowercase());
+            journal.installed =
+                run.installed_digest.as_ref().map(|digest| digest.to_ascii_lowercase());
         }
-        let signals = Signals::catch().map_err(Failure::file("written", "a socket for signals".as_ref()))?;
-        let status = Status { target: run.target.clone(), since: Some(time()), ..Status::default() };
+        let signals =
+            Signals::catch().map_err(Failure::file("written", "a socket for signals".as_ref()))?;
+        let status =
+            Status { target: run.target.clone(), since: Some(time()), ..Status::default() };
         Ok(Self {
             on_disk: journal.clone(),
             settings,
@@ -198,7 +201,11 @@ impl<'r> Runner<'r> {
                 return;
             }
             self.supervisor.alive();
-            let look = if is_closed { self.window_opens_in().unwrap_or_default().max(TICK) } else { LONGEST_WAIT };
+            let look = if is_closed {
+                self.window_opens_in().unwrap_or_default().max(TICK)
+            } else {
+                LONGEST_WAIT
+            };
             self.signals.wait(left.min(look).min(LONGEST_WAIT).min(self.supervisor.longest_wait()));
         }
     }
@@ -227,10 +234,12 @@ impl<'r> Runner<'r> {
             Outcome::Closed | Outcome::Spent | Outcome::PutOff => State::Waiting,
             Outcome::Unconfirmed => State::Unconfirmed,
             Outcome::GivenUp => State::GivenUp,
-            Outcome::NotInstalled => match self.status.listed.as_deref().map(|listed| self.due(listed)) {
-                Some(Due::GivenUp) => State::GivenUp,
-                _ => State::Failing,
-            },
+            Outcome::NotInstalled => {
+                match self.status.listed.as_deref().map(|listed| self.due(listed)) {
+                    Some(Due::GivenUp) => State::GivenUp,
+                    _ => State::Failing,
+                }
+            }
             Outcome::Failed => State::Failing,
         });
         outcome
@@ -245,7 +254,9 @@ impl<'r> Runner<'r> {
         self.note_failure(failure.kind(), failure.to_string());
         match failure {
             // The program doesn't wait for a download that would never fit.
-            Failure::Budget { needs, .. } if self.run.max_bytes_per_day.is_some_and(|most| *needs <= most) => {
+            Failure::Budget { needs, .. }
+                if self.run.max_bytes_per_day.is_some_and(|most| *needs <= most) =>
+            {
                 Outcome::Spent
             }
             _ => Outcome::Failed,
@@ -278,7 +289,11 @@ impl<'r> Runner<'r> {
         self.supervisor.tell(&format!("STATUS={}: {target}", state.as_str().unwrap_or_default()));
         let Some(path) = &self.run.status else { return };
         let listed = self.status.listed.as_deref();
-        let attempt = self.journal.attempt.as_ref().filter(|attempt| Some(&*attempt.release.digest) == listed);
+        let attempt = self
+            .journal
+            .attempt
+            .as_ref()
+            .filter(|attempt| Some(&*attempt.release.digest) == listed);
         self.status.attempts = attempt.map_or(0, |attempt| attempt.number);
         self.status.installed.clone_from(&self.journal.installed);
         self.status.bytes_today = self.journal.bytes.on(self.today()).count;
@@ -382,12 +397,16 @@ impl<'r> Runner<'r> {
 
     /// The time, unless the clock is plainly wrong.
     fn clock(&self) -> Option<Time> {
-        Some(time()).filter(|now| self.settings.believe_clock || built().is_none_or(|built| *now >= built))
+        Some(time())
+            .filter(|now| self.settings.believe_clock || built().is_none_or(|built| *now >= built))
     }
 }
 
 /// The time, in whole seconds.
-#[expect(clippy::disallowed_methods, reason = "the edge: windows and days go by the device's clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: windows and days go by the device's clock"
+)]
 pub fn time() -> Time {
     whole_seconds(Time::now())
 }
@@ -409,7 +428,9 @@ fn lock(path: &Path) -> Result<File, Failure> {
     let file = durable::create_or_open(path).map_err(Failure::file("written", path))?;
     file.try_lock().map_err(|error| {
         let error = match error {
-            fs::TryLockError::WouldBlock => io::Error::other("another `tufline-device run` works with this folder"),
+            fs::TryLockError::WouldBlock => {
+                io::Error::other("another `tufline-device run` works with this folder")
+            }
             fs::TryLockError::Error(error) => error,
         };
         Failure::file("locked", path)(error)
@@ -428,7 +449,11 @@ fn read(path: &Path, tell: &dyn Fn(&str)) -> Result<Journal, Failure> {
     serde_json::from_slice(&bytes).or_else(|error| {
         let aside = durable::with_suffix(path, ".damaged");
         durable::rename(path, &aside).map_err(Failure::file("written", &aside))?;
-        tell(&format!("{} is damaged ({error}), and begun anew; it is kept as {}", path.display(), aside.display()));
+        tell(&format!(
+            "{} is damaged ({error}), and begun anew; it is kept as {}",
+            path.display(),
+            aside.display()
+        ));
         Ok(Journal::default())
     })
 }

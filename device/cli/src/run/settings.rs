@@ -65,10 +65,14 @@ pub struct RunSettings {
 impl RunSettings {
     /// Checks that the settings can be used.
     pub(crate) fn check(run: Option<Self>) -> Result<Self, Failure> {
-        let no_table = || wrong("no table [run] is there: it says the target, and the command that installs it");
+        let no_table = || {
+            wrong("no table [run] is there: it says the target, and the command that installs it")
+        };
         let run = run.ok_or_else(no_table)?;
         if run.install.first().is_none_or(String::is_empty) {
-            return Err(wrong("install names no program: install = [\"/usr/lib/firmware/install\", \"{file}\"]"));
+            return Err(wrong(
+                "install names no program: install = [\"/usr/lib/firmware/install\", \"{file}\"]",
+            ));
         }
         if run.every == 0 || run.install_tries == 0 || run.install_timeout == 0 {
             return Err(wrong("every, install-tries and install-timeout are 1 at least"));
@@ -76,7 +80,9 @@ impl RunSettings {
         if let Some(digest) = &run.installed_digest
             && !(digest.len() >= 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
         {
-            return Err(wrong("installed-digest is no digest: write the SHA-256 as 64 hexadecimal digits"));
+            return Err(wrong(
+                "installed-digest is no digest: write the SHA-256 as 64 hexadecimal digits",
+            ));
         }
         Ok(run)
     }

@@ -18,7 +18,10 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// The supervisor of this process, if any.
-    #[expect(clippy::disallowed_methods, reason = "the edge: systemd says by the environment where it listens")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the edge: systemd says by the environment where it listens"
+    )]
     pub fn of_this_process() -> Self {
         let socket = std::env::var_os("NOTIFY_SOCKET").and_then(|name| {
             let address = match name.as_bytes() {
@@ -27,9 +30,12 @@ impl Supervisor {
             };
             Some((UnixDatagram::unbound().ok()?, address.ok()?))
         });
-        let is_for_us = std::env::var("WATCHDOG_PID").map_or(true, |pid| pid == std::process::id().to_string());
-        let watchdog = std::env::var("WATCHDOG_USEC").ok().and_then(|microseconds| microseconds.parse().ok());
-        let alive_every = watchdog.filter(|_| is_for_us).map(|most| Duration::from_micros(most) / 2);
+        let is_for_us =
+            std::env::var("WATCHDOG_PID").map_or(true, |pid| pid == std::process::id().to_string());
+        let watchdog =
+            std::env::var("WATCHDOG_USEC").ok().and_then(|microseconds| microseconds.parse().ok());
+        let alive_every =
+            watchdog.filter(|_| is_for_us).map(|most| Duration::from_micros(most) / 2);
         Self { socket, alive_every, alive_at: None }
     }
 

@@ -51,7 +51,9 @@ impl Window {
             return Duration::ZERO;
         }
         let midnight = at.date().to_datetime(Time::midnight());
-        let passed = Duration::from_secs(u64::from(minute_of(at.time())) * 60 + u64::from(at.second().unsigned_abs()));
+        let passed = Duration::from_secs(
+            u64::from(minute_of(at.time())) * 60 + u64::from(at.second().unsigned_abs()),
+        );
         let opening = |days: u64| {
             let opens = Duration::from_mins(days * u64::from(DAY) + u64::from(self.from));
             let is_open = midnight.checked_add(opens).is_ok_and(|opening| self.is_open(opening));
@@ -82,10 +84,15 @@ impl FromStr for Window {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let not_one =
-            || format!("'{text}' is no window: write \"02:00-05:00\", or \"Sat,Sun 22:00-04:00\" with days before it");
-        let (days, times) =
-            text.trim().rsplit_once(' ').map_or((None, text.trim()), |(days, times)| (Some(days), times));
+        let not_one = || {
+            format!(
+                "'{text}' is no window: write \"02:00-05:00\", or \"Sat,Sun 22:00-04:00\" with days before it"
+            )
+        };
+        let (days, times) = text
+            .trim()
+            .rsplit_once(' ')
+            .map_or((None, text.trim()), |(days, times)| (Some(days), times));
         let (from, to) = times.split_once('-').ok_or_else(not_one)?;
         let from = minutes(from).filter(|from| *from < DAY).ok_or_else(not_one)?;
         let to = minutes(to).ok_or_else(not_one)?;
@@ -100,7 +107,10 @@ impl FromStr for Window {
 /// The minute of the day: `"02:30"`; `"24:00"` is the end of a day.
 fn minutes(text: &str) -> Option<u16> {
     let (hours, minutes) = text.split_once(':')?;
-    if hours.len() != 2 || minutes.len() != 2 || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':') {
+    if hours.len() != 2
+        || minutes.len() != 2
+        || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':')
+    {
         return None;
     }
     let (hours, minutes): (u16, u16) = (hours.parse().ok()?, minutes.parse().ok()?);
@@ -109,7 +119,8 @@ fn minutes(text: &str) -> Option<u16> {
 
 /// The days in `"Mon-Fri"`, `"Sat,Sun"` or `"Fri-Mon,Wed"`.
 fn read_days(text: &str) -> Option<[bool; 7]> {
-    let number = |day: &str| WEEK.iter().position(|(name, _)| name.eq_ignore_ascii_case(day.trim()));
+    let number =
+        |day: &str| WEEK.iter().position(|(name, _)| name.eq_ignore_ascii_case(day.trim()));
     let mut days = [false; 7];
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -176,9 +187,16 @@ mod tests {
 
     #[test]
     fn what_is_no_window() {
-        for text in
-            ["", "02:00", "2:00-05:00", "02:00-05:60", "24:00-05:00", "02:00-24:01", "+2:00-05:00", "Mo 02:00-05:00"]
-        {
+        for text in [
+            "",
+            "02:00",
+            "2:00-05:00",
+            "02:00-05:60",
+            "24:00-05:00",
+            "02:00-24:01",
+            "+2:00-05:00",
+            "Mo 02:00-05:00",
+        ] {
             let why = text.parse::<Window>().unwrap_err();
             assert!(why.contains("is no window: write"), "{text}: {why}");
         }

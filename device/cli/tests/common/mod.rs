@@ -62,7 +62,11 @@ fn request(stream: &TcpStream) -> (String, BTreeMap<String, String>) {
 
 pub fn answer(status: &str, fields: &str, body: &[u8]) -> Vec<u8> {
     [
-        format!("HTTP/1.1 {status}\r\nconnection: close\r\n{fields}content-length: {}\r\n\r\n", body.len()).as_bytes(),
+        format!(
+            "HTTP/1.1 {status}\r\nconnection: close\r\n{fields}content-length: {}\r\n\r\n",
+            body.len()
+        )
+        .as_bytes(),
         body,
     ]
     .concat()
@@ -88,9 +92,9 @@ pub fn answers(
 ) -> Box<Answers> {
     let files = repository.files.clone();
     Box::new(move |path, fields| match path.strip_prefix("/metadata/") {
-        Some(name) => {
-            files.get(name).map_or_else(|| answer("404 Not Found", "", b""), |file| answer("200 OK", "", file))
-        }
+        Some(name) => files
+            .get(name)
+            .map_or_else(|| answer("404 Not Found", "", b""), |file| answer("200 OK", "", file)),
         None => target(path, fields),
     })
 }

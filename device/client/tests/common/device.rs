@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tufline_client::{
-    Answer, Clock, Error, FoundTarget, Limits, MemoryStorage, Need, Pack, PackQuestion, Packed, Updater,
+    Answer, Clock, Error, FoundTarget, Limits, MemoryStorage, Need, Pack, PackQuestion, Packed,
+    Updater,
 };
 
 use crate::repository::{Repository, TARGET};
@@ -37,13 +38,19 @@ pub fn with_pack(
         updater = open(device)?;
         feed(&mut updater, &mut pack, repository)?;
     }
-    let Some(mut search) = updater.search(TARGET) else { return Err("nothing to search".to_owned()) };
+    let Some(mut search) = updater.search(TARGET) else {
+        return Err("nothing to search".to_owned());
+    };
     while let Need::File(needed) = search.need().map_err(told)? {
         if let Some(packed) = pack.take(&needed.path) {
             if search.give(packed.answer()).is_ok() {
                 continue;
             }
-            assert_eq!(search.need().map_err(told)?, Need::File(needed.clone()), "it is asked for by name");
+            assert_eq!(
+                search.need().map_err(told)?,
+                Need::File(needed.clone()),
+                "it is asked for by name"
+            );
         }
         search.give(answer(repository, &needed.path)).map_err(told)?;
     }
@@ -61,7 +68,8 @@ pub fn as_by_names(
     let mut pack = pack.clone();
     let mut servers = vec![repository.clone()];
     let roots = repository.files.keys().filter(|path| path.ends_with(".root.json"));
-    let missing: Vec<&String> = roots.filter(|path| pack.take(path) == Some(Packed::Missing)).collect();
+    let missing: Vec<&String> =
+        roots.filter(|path| pack.take(path) == Some(Packed::Missing)).collect();
     if !missing.is_empty() {
         let mut kept_back = repository.clone();
         kept_back.files.retain(|path, _| !missing.contains(&path));
@@ -105,7 +113,11 @@ fn open(device: &mut MemoryStorage) -> Result<Updater<&mut MemoryStorage>, Strin
 }
 
 /// Feeds the updater, and asserts that a refused file changes nothing.
-fn feed(updater: &mut Updater<&mut MemoryStorage>, pack: &mut Pack, repository: &Repository) -> Result<(), String> {
+fn feed(
+    updater: &mut Updater<&mut MemoryStorage>,
+    pack: &mut Pack,
+    repository: &Repository,
+) -> Result<(), String> {
     while let Need::File(needed) = updater.need().map_err(told)? {
         if let Some(packed) = pack.take(&needed.path) {
             let before = (**updater.storage()).clone();
@@ -113,7 +125,11 @@ fn feed(updater: &mut Updater<&mut MemoryStorage>, pack: &mut Pack, repository: 
                 continue;
             }
             assert_eq!(**updater.storage(), before);
-            assert_eq!(updater.need().map_err(told)?, Need::File(needed.clone()), "it is asked for by name");
+            assert_eq!(
+                updater.need().map_err(told)?,
+                Need::File(needed.clone()),
+                "it is asked for by name"
+            );
         }
         updater.give(answer(repository, &needed.path)).map_err(told)?;
     }
@@ -127,7 +143,9 @@ fn fetch(found: &FoundTarget, pack: &Pack, repository: &Repository) -> Option<Ve
         bytes.len() as u64 == found.target.length && hasher.check().is_ok()
     };
     let packed = pack.target(&found.path).filter(right);
-    packed.or_else(|| repository.files.get(&format!("targets/{}", found.path)).map(Vec::as_slice)).map(<[u8]>::to_vec)
+    packed
+        .or_else(|| repository.files.get(&format!("targets/{}", found.path)).map(Vec::as_slice))
+        .map(<[u8]>::to_vec)
 }
 
 fn answer<'r>(repository: &'r Repository, path: &str) -> Answer<'r> {

@@ -31,7 +31,8 @@ pub enum Block<'b> {
 /// A frame of these blocks with the checksum of `content`. Its head states the length `says` and
 /// the window `window` (RFC 8878, section 3.1.1.1.2).
 pub fn by_hand(says: u64, window: u8, blocks: &[Block<'_>], content: &[u8]) -> Vec<u8> {
-    let mut frame = [&0xFD2F_B528_u32.to_le_bytes()[..], &[0b1100_0100, window], &says.to_le_bytes()].concat();
+    let mut frame =
+        [&0xFD2F_B528_u32.to_le_bytes()[..], &[0b1100_0100, window], &says.to_le_bytes()].concat();
     for (number, block) in blocks.iter().enumerate() {
         let (kind, size, bytes) = match block {
             Block::Raw(bytes) => (0, bytes.len(), bytes.to_vec()),

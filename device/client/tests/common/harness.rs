@@ -73,7 +73,8 @@ impl Harness {
 
     /// Replaces one stored file, except the root, by any bytes.
     pub fn kept(&self, input: &[u8]) {
-        let names: Vec<&String> = self.device.0.keys().filter(|name| *name != "root.json").collect();
+        let names: Vec<&String> =
+            self.device.0.keys().filter(|name| *name != "root.json").collect();
         let Some((which, bytes)) = input.split_first() else { return };
         let mut device = self.device.clone();
         let name = names.get(usize::from(*which)).map_or("rotated", |name| name.as_str());
@@ -100,7 +101,10 @@ fn update(device: &mut MemoryStorage, repository: &Repository, place: usize, byt
     }
     let Some(mut search) = updater.search(TARGET) else { return };
     while let Ok(Need::File(needed)) = search.need() {
-        if search.give(answer(&needed.path).as_deref().map_or(Answer::Missing, Answer::Bytes)).is_err() {
+        if search
+            .give(answer(&needed.path).as_deref().map_or(Answer::Missing, Answer::Bytes))
+            .is_err()
+        {
             return;
         }
     }

@@ -33,9 +33,11 @@ pub fn file(signed: &Value, signers: &[u8]) -> Vec<u8> {
 /// The metadata file, or `None` if `signed` has no canonical form.
 pub fn try_file(signed: &Value, signers: &[u8]) -> Option<Vec<u8>> {
     let message = canonical::form(signed).ok()?;
-    let signature =
-        |number: &u8| json!({"keyid": id(*number), "sig": hex::encode(key(*number).sign(&message).as_ref())});
-    serde_json::to_vec(&json!({"signed": signed, "signatures": signers.iter().map(signature).collect::<Vec<_>>()})).ok()
+    let signature = |number: &u8| json!({"keyid": id(*number), "sig": hex::encode(key(*number).sign(&message).as_ref())});
+    serde_json::to_vec(
+        &json!({"signed": signed, "signatures": signers.iter().map(signature).collect::<Vec<_>>()}),
+    )
+    .ok()
 }
 
 /// A repository: its files by path (targets are below `targets/`), and the keys of its roles.
@@ -52,7 +54,8 @@ impl Repository {
     pub fn new() -> Self {
         let keys = TOP.into_iter().zip(1..).map(|(role, number)| (role, vec![number])).collect();
         let versions = TOP.into_iter().map(|role| (role, 0)).collect();
-        let mut new = Self { files: BTreeMap::new(), keys, versions, expires: "2030-01-01T00:00:00Z" };
+        let mut new =
+            Self { files: BTreeMap::new(), keys, versions, expires: "2030-01-01T00:00:00Z" };
         new.next_root(&[1]);
         new.publish();
         new
@@ -70,8 +73,11 @@ impl Repository {
                 (*role, json!({"keyids": keys.iter().map(|key| id(*key)).collect::<Vec<_>>(), "threshold": 1}))
             })
             .collect();
-        let signed =
-            self.document("root", version, &json!({"consistent_snapshot": true, "keys": keys, "roles": roles}));
+        let signed = self.document(
+            "root",
+            version,
+            &json!({"consistent_snapshot": true, "keys": keys, "roles": roles}),
+        );
         self.files.insert(format!("{version}.root.json"), file(&signed, signers));
     }
 
@@ -83,13 +89,15 @@ impl Repository {
             "name": "bins", "keyids": [id(9)], "threshold": 1, "paths": ["bin/*"], "terminating": false
         }]});
         let own = json!({"own": {"length": 1, "hashes": {"sha256": "00"}}});
-        let signed = self.document("targets", version, &json!({"targets": own, "delegations": delegated}));
+        let signed =
+            self.document("targets", version, &json!({"targets": own, "delegations": delegated}));
         self.sign("targets", &format!("{version}.targets.json"), &signed);
         let bytes = format!("{TARGET} of version {version}").into_bytes();
         let sha256 = hex::encode(digest(&SHA256, &bytes));
         let listed = json!({TARGET: {"length": bytes.len(), "hashes": {"sha256": sha256}}});
         let bins = self.document("targets", version, &json!({"targets": listed}));
-        self.files.insert(format!("targets/{}", TARGET.replace('/', &format!("/{sha256}."))), bytes);
+        self.files
+            .insert(format!("targets/{}", TARGET.replace('/', &format!("/{sha256}."))), bytes);
         self.files.insert(format!("{version}.bins.json"), file(&bins, &[9]));
         let meta = json!({"targets.json": {"version": version}, "bins.json": {"version": version}});
         let snapshot = self.next("snapshot");

@@ -53,7 +53,10 @@ fn repository() -> Result<ServedRepository> {
         inline_metadata: InlineTargets::MOST,
     };
     Ok(ServedRepository {
-        store: Arc::new(VerifiedRoots::new(Arc::new(resources.store(&clients)?), config.trusted_root)),
+        store: Arc::new(VerifiedRoots::new(
+            Arc::new(resources.store(&clients)?),
+            config.trusted_root,
+        )),
         blobs: Arc::new(resources.blobs(&clients, CopyLimits::default())?),
         chunks: Arc::new(resources.chunks(&clients)?),
         redirects: Some(redirects),
@@ -94,10 +97,14 @@ fn chunker() -> Result<Chunker> {
 
 /// Cuts what a batch is about.
 async fn chunk(chunker: &Chunker, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
-    let deadline = i64::try_from(event.context.deadline).ok().and_then(|time| Time::from_millisecond(time).ok());
-    let until = deadline.and_then(|deadline| deadline.checked_sub(LAST_STEPS).ok()).unwrap_or(Time::MIN);
+    let deadline = i64::try_from(event.context.deadline)
+        .ok()
+        .and_then(|time| Time::from_millisecond(time).ok());
+    let until =
+        deadline.and_then(|deadline| deadline.checked_sub(LAST_STEPS).ok()).unwrap_or(Time::MIN);
     let records = &event.payload.records;
-    let bodies: Vec<&str> = records.iter().map(|record| record.body.as_deref().unwrap_or_default()).collect();
+    let bodies: Vec<&str> =
+        records.iter().map(|record| record.body.as_deref().unwrap_or_default()).collect();
     let mut response = SqsBatchResponse::default();
     for (record, failure) in records.iter().zip(handle(chunker, until, &bodies).await) {
         if let Some(reason) = failure {
@@ -134,7 +141,9 @@ async fn answer(
     Ok(response(answer).await?)
 }
 
-async fn response(Answer { status, headers, body }: Answer) -> Result<ApiGatewayV2httpResponse, StoreError> {
+async fn response(
+    Answer { status, headers, body }: Answer,
+) -> Result<ApiGatewayV2httpResponse, StoreError> {
     let bytes = match body {
         Body::Whole(bytes) => bytes,
         Body::Blob(part) => {
@@ -142,7 +151,9 @@ async fn response(Answer { status, headers, body }: Answer) -> Result<ApiGateway
             pieces.concat().into()
         }
     };
-    let is_text = headers.get(CONTENT_TYPE).is_some_and(|kind| !kind.as_bytes().starts_with(b"application/octet"));
+    let is_text = headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| !kind.as_bytes().starts_with(b"application/octet"));
     let text = if is_text { String::from_utf8(bytes.to_vec()).ok() } else { None };
     let mut response = ApiGatewayV2httpResponse::default();
     response.status_code = status.as_u16().into();

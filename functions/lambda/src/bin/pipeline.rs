@@ -51,8 +51,14 @@ async fn main() -> Result<(), Error> {
 
 /// Handles a batch. Messages that must come again are reported as partial failures
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting>).
-async fn batch(world: &World, queue: Queue, until: Time, event: SqsEvent) -> Result<SqsBatchResponse, Error> {
-    let bodies: Vec<&str> = event.records.iter().map(|record| record.body.as_deref().unwrap_or_default()).collect();
+async fn batch(
+    world: &World,
+    queue: Queue,
+    until: Time,
+    event: SqsEvent,
+) -> Result<SqsBatchResponse, Error> {
+    let bodies: Vec<&str> =
+        event.records.iter().map(|record| record.body.as_deref().unwrap_or_default()).collect();
     let failures = handle(&world.ports, queue, &world.prefix, until, &bodies).await;
     let mut response = SqsBatchResponse::default();
     for (record, failure) in event.records.iter().zip(failures) {
@@ -75,7 +81,10 @@ const FIRST_RETRY: Duration = Duration::from_secs(5);
 /// this request fails, the message comes again after the queue's visibility timeout.
 async fn return_soon(queues: &SqsQueues, queue: Queue, record: &SqsMessage) {
     let Some(receipt) = &record.receipt_handle else { return };
-    let receives = record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse::<u32>().ok());
+    let receives = record
+        .attributes
+        .get("ApproximateReceiveCount")
+        .and_then(|count| count.parse::<u32>().ok());
     let delay = FIRST_RETRY * 2_u32.pow(receives.unwrap_or(1).clamp(1, 6) - 1);
     if let Err(error) = queues.return_after(queue, receipt, delay).await {
         tracing::warn!(%error, "message not returned early");
@@ -106,7 +115,8 @@ impl World {
         let clients = Clients::of_function(variable, Patience::default())?;
         let queues = Arc::new(resources.queues(&clients)?);
         let config = config()?;
-        let verified = VerifiedRoots::new(Arc::new(resources.store(&clients)?), config.trusted_root);
+        let verified =
+            VerifiedRoots::new(Arc::new(resources.store(&clients)?), config.trusted_root);
         let ports = Ports {
             store: Arc::new(CachedStore::new(Arc::new(verified), MOST_KEPT)),
             uploads: Arc::new(resources.uploads(&clients)?),
@@ -131,8 +141,8 @@ const MOST_KEPT: u64 = 32 * 1024 * 1024;
 /// Starts to collect the stages' metrics. After each invocation they are written to the log, in the
 /// embedded format that CloudWatch reads.
 fn start_metrics() -> anyhow::Result<&'static Collector> {
-    let repository =
-        variable("TUFLINE_REPOSITORY").context("TUFLINE_REPOSITORY is not set: give it the repository's name")?;
+    let repository = variable("TUFLINE_REPOSITORY")
+        .context("TUFLINE_REPOSITORY is not set: give it the repository's name")?;
     let collector = metrics_cloudwatch_embedded::Builder::new()
         .cloudwatch_namespace(measure::NAMESPACE)
         .with_dimension("Repository", repository)
@@ -144,7 +154,8 @@ fn start_metrics() -> anyhow::Result<&'static Collector> {
 
 /// The stage named by the handler.
 fn stage() -> anyhow::Result<Stage> {
-    let handler = variable("_HANDLER").context("_HANDLER is not set: this program is started by Lambda")?;
+    let handler =
+        variable("_HANDLER").context("_HANDLER is not set: this program is started by Lambda")?;
     Ok(match handler.as_str() {
         "hash" => Stage::Queue(Queue::Uploads),
         "large" => Stage::Queue(Queue::Large),
@@ -153,7 +164,9 @@ fn stage() -> anyhow::Result<Stage> {
         "publish" => Stage::Queue(Queue::Publish),
         "refresh" => Stage::Refresh,
         other => {
-            bail!("no stage is called '{other}': the handler must be hash, large, rebuild, sign, publish or refresh")
+            bail!(
+                "no stage is called '{other}': the handler must be hash, large, rebuild, sign, publish or refresh"
+            )
         }
     })
 }
@@ -170,6 +183,7 @@ const LAST_STEPS: Duration = Duration::from_secs(25);
 /// `deadline` (milliseconds since 1970).
 fn last_beginning(queue: Queue, deadline: u64) -> Time {
     let last_steps = if queue == Queue::Large { LAST_PIECE } else { LAST_STEPS };
-    let deadline = i64::try_from(deadline).ok().and_then(|deadline| Time::from_millisecond(deadline).ok());
+    let deadline =
+        i64::try_from(deadline).ok().and_then(|deadline| Time::from_millisecond(deadline).ok());
     deadline.and_then(|deadline| deadline.checked_sub(last_steps).ok()).unwrap_or(Time::MIN)
 }

@@ -189,8 +189,11 @@ async fn burst(repository: &Repository, new: usize, network: &Network) -> Value 
 async fn stages(repository: &Repository, new: usize, bins_key: bool) -> Value {
     let world = repository.filled().await;
     let pump = Pump::new(&world, Delays::none(), Duration::ZERO).one_by_one();
-    let names: Vec<String> =
-        if bins_key { Vec::new() } else { (repository.targets..repository.targets + new).map(name).collect() };
+    let names: Vec<String> = if bins_key {
+        Vec::new()
+    } else {
+        (repository.targets..repository.targets + new).map(name).collect()
+    };
     for name in &names {
         world.upload(name, name.as_bytes());
     }
@@ -203,7 +206,8 @@ async fn stages(repository: &Repository, new: usize, bins_key: bool) -> Value {
         pump.refresh().await;
     }
     world.check_published(&names);
-    let line = json!({"what": "stages", "new": names.len(), "bins_key": bins_key, "rounds": rounds});
+    let line =
+        json!({"what": "stages", "new": names.len(), "bins_key": bins_key, "rounds": rounds});
     merged([repository.described(), line, world.sizes()])
 }
 
@@ -215,7 +219,8 @@ async fn fill(repository: &Repository, batch: usize) -> Value {
 }
 
 fn merged<const PARTS: usize>(parts: [Value; PARTS]) -> Value {
-    let objects =
-        parts.into_iter().filter_map(|part| if let Value::Object(fields) = part { Some(fields) } else { None });
+    let objects = parts
+        .into_iter()
+        .filter_map(|part| if let Value::Object(fields) = part { Some(fields) } else { None });
     Value::Object(objects.flatten().collect())
 }

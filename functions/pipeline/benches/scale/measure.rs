@@ -52,7 +52,9 @@ pub async fn measured(pump: &Pump<'_>, uploads: impl Future<Output = ()>) -> Mea
     let (began, cpu) = (Instant::now(), cpu_seconds());
     let course = pump.run().await;
     let cpu_seconds = cpu_seconds() - cpu;
-    let peak_heap = HEAP.zip(before).map(|(heap, before)| float(heap.peak_usage().saturating_sub(before) as u64));
+    let peak_heap = HEAP
+        .zip(before)
+        .map(|(heap, before)| float(heap.peak_usage().saturating_sub(before) as u64));
     let published = pump.meter().published().expect("something was published");
     Measured {
         seconds: (published - began).as_secs_f64(),
@@ -109,12 +111,17 @@ pub fn median(taken: &[Measured]) -> Measured {
     };
     let each = |map: fn(&Measured) -> &BTreeMap<&'static str, u64>| -> BTreeMap<&'static str, u64> {
         let keys = taken.iter().flat_map(|measured| map(measured).keys().copied());
-        keys.map(|key| (key, count(&|measured| map(measured).get(key).copied().unwrap_or(0)))).collect()
+        keys.map(|key| (key, count(&|measured| map(measured).get(key).copied().unwrap_or(0))))
+            .collect()
     };
     Measured {
         seconds: of(|measured| measured.seconds),
         cpu_seconds: of(|measured| measured.cpu_seconds),
-        peak_heap: taken.iter().map(|measured| measured.peak_heap).collect::<Option<_>>().map(middle),
+        peak_heap: taken
+            .iter()
+            .map(|measured| measured.peak_heap)
+            .collect::<Option<_>>()
+            .map(middle),
         counted: Counted {
             requests: each(|measured| &measured.counted.requests),
             written: each(|measured| &measured.counted.written),

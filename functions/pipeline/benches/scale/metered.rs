@@ -14,8 +14,9 @@ use tough::schema::key::Key as PublicKey;
 use tough::sign::Sign;
 use tufline_store::memory::Memory;
 use tufline_store::{
-    Blob, Blobs, Document, Event, Events, Folder, Head, Kept, Key, Letter, Message, OnlineRole, PastVersion, Pointer,
-    Queue, Queues, Result, Signer, Source, Store, Stored, Tag, Upload, Uploads, VersionId, Waiting, Written,
+    Blob, Blobs, Document, Event, Events, Folder, Head, Kept, Key, Letter, Message, OnlineRole,
+    PastVersion, Pointer, Queue, Queues, Result, Signer, Source, Store, Stored, Tag, Upload,
+    Uploads, VersionId, Waiting, Written,
 };
 use tufline_tuf::Sha256;
 use tufline_tuf::root::{PinnedRoot, same_key};
@@ -213,7 +214,13 @@ impl Uploads for Metered {
         Uploads::list(&*self.world, after).await
     }
 
-    async fn read_into(&self, buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut> {
+    async fn read_into(
+        &self,
+        buffer: BytesMut,
+        upload: &Upload,
+        offset: u64,
+        length: u64,
+    ) -> Result<BytesMut> {
         self.meter.request("S3 GET", 1).await;
         self.world.read_into(buffer, upload, offset, length).await
     }
@@ -307,7 +314,12 @@ impl Events for Metered {
     async fn send(&self, events: &[Event]) -> Result<()> {
         // EventBridge takes ten events at once.
         self.meter.request("EventBridge put", events.len().div_ceil(10)).await;
-        self.meter.sent(events.iter().map(|event| serde_json::to_vec(event).map_or(0, |detail| detail.len())).sum());
+        self.meter.sent(
+            events
+                .iter()
+                .map(|event| serde_json::to_vec(event).map_or(0, |detail| detail.len()))
+                .sum(),
+        );
         Events::send(&*self.world, events).await
     }
 }

@@ -86,7 +86,10 @@ impl<'a> Pump<'a> {
 
     /// Adds another key of the bins, and has refresh ask for the bins that it must sign.
     pub async fn change_bins_key(&self) {
-        self.meter.bins_key.set(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap()).unwrap();
+        self.meter
+            .bins_key
+            .set(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
+            .unwrap();
         self.refresh().await;
     }
 
@@ -104,7 +107,8 @@ impl<'a> Pump<'a> {
         let began = Instant::now();
         let generation = self.world.generation();
         let invocations = self.one_by_one.then(BTreeMap::new);
-        let mut course = Course { generations: 0, batches: BTreeMap::new(), came_again: 0, invocations };
+        let mut course =
+            Course { generations: 0, batches: BTreeMap::new(), came_again: 0, invocations };
         let mut at_work: BTreeMap<Queue, usize> = BTreeMap::new();
         let mut since: BTreeMap<Queue, Instant> = BTreeMap::new();
         let mut tasks: JoinSet<Done> = JoinSet::new();
@@ -118,13 +122,19 @@ impl<'a> Pump<'a> {
                         break;
                     }
                     if let Some(wait) = self.wait(queue, &mut since) {
-                        look_again = Some(look_again.map_or(wait, |other: Instant| other.min(wait)));
+                        look_again =
+                            Some(look_again.map_or(wait, |other: Instant| other.min(wait)));
                         break;
                     }
                     let messages = self.take(queue);
                     *busy += 1;
                     *course.batches.entry(queue.name()).or_default() += 1;
-                    let invoked = invoke(self.ports[&queue].clone(), Arc::clone(&self.meter), queue, messages);
+                    let invoked = invoke(
+                        self.ports[&queue].clone(),
+                        Arc::clone(&self.meter),
+                        queue,
+                        messages,
+                    );
                     if let Some(taken) = &mut course.invocations {
                         let before = cpu_seconds();
                         let done = invoked.await;
@@ -181,7 +191,10 @@ impl<'a> Pump<'a> {
         let memory = self.world.memory();
         let (mut messages, mut bytes) = (Vec::new(), 0);
         while messages.len() < batch_size(queue) && bytes < INVOCATION {
-            let Some(message) = memory.first_due(queue).and_then(|index| memory.take(queue, index)) else { break };
+            let Some(message) = memory.first_due(queue).and_then(|index| memory.take(queue, index))
+            else {
+                break;
+            };
             bytes += message.body.len();
             messages.push(message);
         }
@@ -189,7 +202,12 @@ impl<'a> Pump<'a> {
     }
 }
 
-async fn invoke(ports: Ports, meter: Arc<Meter>, queue: Queue, messages: Vec<QueuedMessage>) -> Done {
+async fn invoke(
+    ports: Ports,
+    meter: Arc<Meter>,
+    queue: Queue,
+    messages: Vec<QueuedMessage>,
+) -> Done {
     let asks = messages.len().div_ceil(SQS_BATCH);
     meter.request("SQS receive", asks).await;
     let bodies: Vec<&str> = messages.iter().map(|message| message.body.as_str()).collect();

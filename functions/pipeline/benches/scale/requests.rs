@@ -35,12 +35,16 @@ pub async fn seconds_of_a_head(count: usize) -> f64 {
         runtime.block_on(async {
             let key = AccessKey { id: "id".into(), secret: "secret".into(), session_token: None };
             let (region, endpoint) = (Some("eu-central-1".into()), Some(endpoint));
-            let clients = Clients::new(Access { region, endpoint, key: Some(key), ..Access::default() }).await.unwrap();
+            let clients =
+                Clients::new(Access { region, endpoint, key: Some(key), ..Access::default() })
+                    .await
+                    .unwrap();
             let head = async |number: usize| {
                 let key = format!("gateway/releases/2026-11/firmware-{number:08}.bin");
                 clients.s3.head_object().bucket("uploads").key(key).send().await.unwrap();
             };
-            let heads = |count: usize| stream::iter((0..count).map(head)).buffer_unordered(AT_ONCE).count();
+            let heads =
+                |count: usize| stream::iter((0..count).map(head)).buffer_unordered(AT_ONCE).count();
             heads(AT_ONCE).await;
             let before = seconds_of(ClockId::ThreadCPUTime);
             heads(count).await;

@@ -30,13 +30,15 @@ pub async fn write(world: &World, targets: usize, folder: &Path) {
     let other = (1..targets).map(name).find(elsewhere).unwrap_or_else(|| name(1));
     // The first target is the device's own. No target is changed twice.
     let others = sample(&mut StdRng::seed_from_u64(0), targets - 1, (BEHIND + 1).min(targets - 1));
-    let mut others: Vec<String> = others.iter().map(|number| name(number + 1)).filter(|name| *name != other).collect();
+    let mut others: Vec<String> =
+        others.iter().map(|number| name(number + 1)).filter(|name| *name != other).collect();
     others.truncate(BEHIND);
     let last = others.pop().into_iter().collect();
     let pump = Pump::new(world, Delays::none(), Duration::ZERO);
     let mut written = BTreeSet::new();
     write_state(world, folder, "base", &mut written);
-    let changes = [("other", vec![other]), ("own", vec![own]), ("before", others), ("behind", last)];
+    let changes =
+        [("other", vec![other]), ("own", vec![own]), ("before", others), ("behind", last)];
     for (state, names) in changes {
         for name in names {
             world.upload(&name, changed(&name).as_bytes());
@@ -55,5 +57,9 @@ fn write_state(world: &World, folder: &Path, state: &str, written: &mut BTreeSet
             std::fs::write(folder.join("metadata").join(&file), world.metadata(&file)).unwrap();
         }
     }
-    std::fs::write(folder.join(format!("{state}.timestamp.json")), world.metadata("timestamp.json")).unwrap();
+    std::fs::write(
+        folder.join(format!("{state}.timestamp.json")),
+        world.metadata("timestamp.json"),
+    )
+    .unwrap();
 }

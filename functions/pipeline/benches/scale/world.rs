@@ -29,7 +29,10 @@ const HASHED_AT_ONCE: usize = 1000;
 /// The name of a target. It is as long as usual, so that metadata files are as large as usual.
 /// `tests/bench_lib/names.py` makes the same names.
 pub fn name(number: usize) -> String {
-    format!("gateway/releases/2026-11/product-{:04}/board-b/firmware-{number:08}.bin", number % 1000)
+    format!(
+        "gateway/releases/2026-11/product-{:04}/board-b/firmware-{number:08}.bin",
+        number % 1000
+    )
 }
 
 /// A repository in memory.
@@ -42,7 +45,10 @@ pub struct World {
 
 impl World {
     /// Makes a repository whose first generation is published.
-    #[expect(clippy::disallowed_methods, reason = "devices that check what was written have the true time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "devices that check what was written have the true time"
+    )]
     pub async fn new(max_targets_per_bin: TargetsPerBin) -> Self {
         let start = jiff::Timestamp::now();
         let memory = Memory::new(start, Arc::new(MemoryKeys::generate().unwrap()), Box::new(Calm));
@@ -89,8 +95,12 @@ impl World {
         for numbers in numbers.chunks(batch) {
             self.set_time();
             for numbers in numbers.chunks(HASHED_AT_ONCE) {
-                let hints: Vec<Hint> = numbers.iter().map(|number| self.put(&name(*number))).collect();
-                assert!(hash(&ports, Turn::All, &hints).await.iter().all(Option::is_none), "all is hashed");
+                let hints: Vec<Hint> =
+                    numbers.iter().map(|number| self.put(&name(*number))).collect();
+                assert!(
+                    hash(&ports, Turn::All, &hints).await.iter().all(Option::is_none),
+                    "all is hashed"
+                );
             }
             // What does not fit into one generation comes again.
             loop {
@@ -151,7 +161,9 @@ impl World {
 
     /// Reads a file in the metadata folder.
     pub fn metadata(&self, file: &str) -> bytes::Bytes {
-        self.memory.object(&format!("metadata/{file}")).unwrap_or_else(|| panic!("there is no {file}"))
+        self.memory
+            .object(&format!("metadata/{file}"))
+            .unwrap_or_else(|| panic!("there is no {file}"))
     }
 
     fn signed(&self, file: &str) -> Value {
@@ -169,7 +181,9 @@ impl World {
         let snapshot = self.signed(&format!("{}.snapshot.json", self.generation()));
         let files = snapshot["meta"].as_object().unwrap().iter();
         files
-            .map(|(file, meta)| (file.trim_end_matches(".json").to_owned(), meta["version"].as_u64().unwrap()))
+            .map(|(file, meta)| {
+                (file.trim_end_matches(".json").to_owned(), meta["version"].as_u64().unwrap())
+            })
             .collect()
     }
 
@@ -183,7 +197,8 @@ impl World {
         for (role, names) in by_leaf {
             let document = self.signed(&format!("{}.{role}.json", roles[&role]));
             for name in names {
-                let sha256 = document["targets"][name]["hashes"]["sha256"].as_str().map(str::to_owned);
+                let sha256 =
+                    document["targets"][name]["hashes"]["sha256"].as_str().map(str::to_owned);
                 assert_eq!(sha256, self.uploaded(name), "{name} in {role}");
             }
         }
@@ -199,7 +214,9 @@ impl World {
     /// The sizes of the files that devices may ask for now.
     pub fn sizes(&self) -> Value {
         let (roles, generation) = (self.roles(), self.generation());
-        let lengths = roles.iter().map(|(role, version)| self.metadata(&format!("{version}.{role}.json")).len());
+        let lengths = roles
+            .iter()
+            .map(|(role, version)| self.metadata(&format!("{version}.{role}.json")).len());
         let snapshot = self.metadata(&format!("{generation}.snapshot.json")).len();
         let largest = lengths.clone().max().unwrap_or(0);
         let published = lengths.sum::<usize>() + snapshot;
@@ -212,12 +229,14 @@ impl World {
     pub fn stored(&self) -> Value {
         let mut folders: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for (path, contents) in self.memory.history() {
-            let (objects, bytes) = folders.entry(path.split('/').next().unwrap_or_default().to_owned()).or_default();
+            let (objects, bytes) =
+                folders.entry(path.split('/').next().unwrap_or_default().to_owned()).or_default();
             *objects += 1;
             *bytes += contents.last().map_or(0, |content| content.len() as u64);
         }
-        let folders =
-            folders.into_iter().map(|(folder, (objects, bytes))| (folder, json!({"objects": objects, "bytes": bytes})));
+        let folders = folders.into_iter().map(|(folder, (objects, bytes))| {
+            (folder, json!({"objects": objects, "bytes": bytes}))
+        });
         json!({"stored": folders.collect::<serde_json::Map<String, Value>>(), "generations": self.generation()})
     }
 }

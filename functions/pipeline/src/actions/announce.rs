@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tufline_store::{Change, Event, Hint, Key, Message, PublishedTarget, Store, Stored, VersionId, Written};
+use tufline_store::{
+    Change, Event, Hint, Key, Message, PublishedTarget, Store, Stored, VersionId, Written,
+};
 use tufline_tuf::{Manifest, Outcome, Sha256, TargetName};
 
 use crate::concurrency::REQUESTS_AT_ONCE;
@@ -38,8 +40,12 @@ const TOLD_AGAIN: u64 = 16;
 /// [`TOLD_AGAIN`] generations before `published`.
 async fn announced(ports: &Ports, published: u64) -> Result<(Announced, Option<Stored>)> {
     let pointer = ports.store.get(&Key::Announced).await?;
-    let up_to =
-        |generation| Announced { format: RECORD_FORMAT, generation, passed_over: None, ignored_roots: BTreeMap::new() };
+    let up_to = |generation| Announced {
+        format: RECORD_FORMAT,
+        generation,
+        passed_over: None,
+        ignored_roots: BTreeMap::new(),
+    };
     let told = if let Some(stored) = &pointer {
         ledger::parse(&Key::Announced, &stored.bytes).unwrap_or_else(|error| {
             tracing::error!(%error, "announced.json ignored; look at who wrote it");
@@ -63,13 +69,20 @@ async fn remember(ports: &Ports, announced: &Announced, pointer: Option<&Stored>
 }
 
 /// Sends an event for each of these roots that no event was sent for yet.
-pub async fn announce_ignored(ports: &Ports, ignored: &[IgnoredRoot], published: u64) -> Result<()> {
+pub async fn announce_ignored(
+    ports: &Ports,
+    ignored: &[IgnoredRoot],
+    published: u64,
+) -> Result<()> {
     let (mut announced, pointer) = announced(ports, published).await?;
-    let lie: BTreeMap<u64, Sha256> = ignored.iter().map(|root| (root.version, root.sha256)).collect();
+    let lie: BTreeMap<u64, Sha256> =
+        ignored.iter().map(|root| (root.version, root.sha256)).collect();
     if announced.ignored_roots == lie {
         return Ok(());
     }
-    let untold = ignored.iter().filter(|root| announced.ignored_roots.get(&root.version) != Some(&root.sha256));
+    let untold = ignored
+        .iter()
+        .filter(|root| announced.ignored_roots.get(&root.version) != Some(&root.sha256));
     let events: Vec<Event> = untold
         .map(|IgnoredRoot { version, sha256, reason }| Event::RootIgnored {
             version: *version,
@@ -99,7 +112,8 @@ pub async fn announce(ports: &Ports) -> Result<u64> {
     let published = published.generation;
     let (announced, pointer) = announced(ports, published).await?;
     let pending = Pending::read(store, published).await?;
-    let fences: Vec<&Manifest> = pending.chain().into_iter().take_while(|manifest| manifest.is_fence()).collect();
+    let fences: Vec<&Manifest> =
+        pending.chain().into_iter().take_while(|manifest| manifest.is_fence()).collect();
     let settled = fences.last().map_or(published, |fence| fence.generation);
     // Nobody can have announced a generation that does not exist.
     let is_true = announced.generation <= settled;
@@ -111,10 +125,14 @@ pub async fn announce(ports: &Ports) -> Result<u64> {
     // The published generation and its bases are announced here. All other generations in between
     // were passed over, and hash looks again at the names they changed.
     let seen: BTreeSet<u64> = manifests.iter().map(|manifest| manifest.generation).collect();
-    let mut passed_over = announced.passed_over.filter(|passed| passed.after < passed.up_to && passed.up_to <= settled);
+    let mut passed_over = announced
+        .passed_over
+        .filter(|passed| passed.after < passed.up_to && passed.up_to <= settled);
     if newest - said > seen.len() as u64 {
-        passed_over =
-            Some(PassedOver { after: passed_over.map_or(said, |passed| passed.after.min(said)), up_to: newest });
+        passed_over = Some(PassedOver {
+            after: passed_over.map_or(said, |passed| passed.after.min(said)),
+            up_to: newest,
+        });
     }
     let left = match passed_over {
         Some(passed) => look_at_passed_over(ports, passed, &seen).await?,
@@ -161,25 +179,34 @@ async fn published_since(store: &dyn Store, published: u64, told: u64) -> Result
 
 /// Has hash look at the names that passed-over generations changed, leaving out the generations in
 /// `seen`. Returns those still left to do.
-async fn look_at_passed_over(ports: &Ports, passed: PassedOver, seen: &BTreeSet<u64>) -> Result<Option<PassedOver>> {
+async fn look_at_passed_over(
+    ports: &Ports,
+    passed: PassedOver,
+    seen: &BTreeSet<u64>,
+) -> Result<Option<PassedOver>> {
     let (store, mut after, mut looks) = (&*ports.store, passed.after, 0);
     let numbers: Vec<u64> = (passed.after + 1..=passed.up_to).take(PASSED_OVER_AT_ONCE).collect();
     for some in numbers.chunks(REQUESTS_AT_ONCE) {
         let unseen = some.iter().filter(|number| !seen.contains(number));
-        let short = read_short(store, unseen.map(|number| (*number, Key::Manifest(*number)))).await?;
+        let short =
+            read_short(store, unseen.map(|number| (*number, Key::Manifest(*number)))).await?;
         for (number, bytes) in short {
             let bytes = match bytes {
                 Some(bytes) if bytes.is_empty() => store.bytes(&Key::Manifest(number)).await?,
                 bytes => bytes,
             };
             // A manifest that cannot be read answered nothing.
-            if let Some(manifest) = bytes.and_then(|bytes| ledger::parse_manifest(number, &bytes).ok()) {
+            if let Some(manifest) =
+                bytes.and_then(|bytes| ledger::parse_manifest(number, &bytes).ok())
+            {
                 looks += manifest.changes.len();
                 send_looks(ports, manifest).await?;
             }
             after = number;
             if looks > LOOKS_AT_ONCE {
-                return Ok(Some(PassedOver { after, ..passed }).filter(|left| left.after < left.up_to));
+                return Ok(
+                    Some(PassedOver { after, ..passed }).filter(|left| left.after < left.up_to)
+                );
             }
         }
         after = some.last().copied().unwrap_or(after);
@@ -189,13 +216,15 @@ async fn look_at_passed_over(ports: &Ports, passed: PassedOver, seen: &BTreeSet<
 }
 
 async fn send_looks(ports: &Ports, manifest: Manifest) -> Result<()> {
-    let deliveries = manifest.deliveries().map(|(role, _)| Change::Delivery { role: role.clone() }).collect();
+    let deliveries =
+        manifest.deliveries().map(|(role, _)| Change::Delivery { role: role.clone() }).collect();
     let hints = manifest.changes.into_iter().map(|change| Hint {
         name: change.name.as_str().into(),
         removed: change.outcome == Outcome::Removed,
         version: change.version.map(VersionId),
     });
-    for message in Message::uploads(hints.collect()).into_iter().chain(Message::changes(deliveries)) {
+    for message in Message::uploads(hints.collect()).into_iter().chain(Message::changes(deliveries))
+    {
         ports.queues.send(&message, Duration::ZERO).await?;
     }
     Ok(())
@@ -208,7 +237,9 @@ fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
     let mut events = Vec::new();
     // Rebuild itself announces the uploads that it rejects. Their targets stay as they were.
     let changes = manifests.iter().flat_map(|manifest| &manifest.changes);
-    for change in changes.filter(|change| !matches!(change.outcome, Outcome::Rejected(_)) || change.version.is_none()) {
+    for change in changes.filter(|change| {
+        !matches!(change.outcome, Outcome::Rejected(_)) || change.version.is_none()
+    }) {
         let before = last.insert(&change.name, (change.version.as_ref(), &change.outcome));
         if let Some((Some(version), Outcome::Set(_))) = before
             && change.version.as_ref() != Some(version)
@@ -227,15 +258,18 @@ fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
                 length: content.length,
             }),
             Outcome::Removed | Outcome::Rejected(_) => removed.push(name.clone()),
-            Outcome::Delegated(role) => events.extend(version.map(|version| Event::UploadDelegated {
-                name: name.as_str().to_owned(),
-                version: VersionId(version.clone()),
-                role: role.clone(),
-            })),
+            Outcome::Delegated(role) => {
+                events.extend(version.map(|version| Event::UploadDelegated {
+                    name: name.as_str().to_owned(),
+                    version: VersionId(version.clone()),
+                    role: role.clone(),
+                }))
+            }
         }
     }
-    let party_changes =
-        manifests.iter().flat_map(|manifest| manifest.party_changes.iter().map(move |it| (manifest, it)));
+    let party_changes = manifests
+        .iter()
+        .flat_map(|manifest| manifest.party_changes.iter().map(move |it| (manifest, it)));
     for (manifest, (role, change)) in party_changes {
         events.push(Event::DelegationChanged {
             generation: manifest.generation,

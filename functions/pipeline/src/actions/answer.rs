@@ -49,14 +49,18 @@ pub(crate) async fn answer(
         .iter()
         .flat_map(|(name, versions)| versions.iter().map(move |version| (name, version)))
         .filter(|(name, version)| !answered.contains(&(name.as_str(), version.0.as_str())))
-        .map(|(name, version)| Event::UploadSuperseded { name: name.as_str().into(), version: version.clone() })
+        .map(|(name, version)| Event::UploadSuperseded {
+            name: name.as_str().into(),
+            version: version.clone(),
+        })
         .collect();
     if !superseded.is_empty() {
         ports.events.send(&superseded).await?;
     }
     for change in &newest.changes {
         if let (Outcome::Rejected(rejection), Some(version)) = (&change.outcome, &change.version)
-            && let Some(Looked { current: Current::Object(accepted), .. }) = batch.seen.get(&change.name)
+            && let Some(Looked { current: Current::Object(accepted), .. }) =
+                batch.seen.get(&change.name)
             && accepted.version.0 == *version
         {
             let (upload, rejection) = (accepted.upload.clone(), rejection.clone());
@@ -71,10 +75,11 @@ pub(crate) async fn answer(
     let hints = hints.map(|name| Hint { name: name.as_str().into(), removed: true, version: None });
     // Targets that a document lost because clients read them differently: hash says why, and looks
     // for an older upload.
-    let dropped = newest.changes.iter().filter_map(|change| match (&change.outcome, &change.version) {
-        (Outcome::Rejected(rejection), None) => Some((&change.name, rejection)),
-        _ => None,
-    });
+    let dropped =
+        newest.changes.iter().filter_map(|change| match (&change.outcome, &change.version) {
+            (Outcome::Rejected(rejection), None) => Some((&change.name, rejection)),
+            _ => None,
+        });
     let dropped = dropped.map(|(name, rejection)| {
         tracing::error!(%name, %rejection, "target left out");
         Hint { name: name.as_str().into(), removed: false, version: None }

@@ -69,7 +69,9 @@ impl<'a> ChangeBatch<'a> {
     /// All changes, each with (place of its message, its place in the message).
     pub fn all(&self) -> impl Iterator<Item = ((usize, usize), &'a Change)> + use<'a> {
         let messages = self.messages.iter().enumerate();
-        messages.flat_map(|(message, all)| all.iter().enumerate().map(move |(place, it)| ((message, place), it)))
+        messages.flat_map(|(message, all)| {
+            all.iter().enumerate().map(move |(place, it)| ((message, place), it))
+        })
     }
 
     /// The changes that have not failed.
@@ -86,7 +88,9 @@ impl<'a> ChangeBatch<'a> {
         let mut touched = BTreeSet::new();
         for generation in looked_since + 1..=newest {
             match ledger::manifest(&*ports.store, generation).await {
-                Ok(manifest) => touched.extend(manifest.changes.into_iter().map(|change| change.name)),
+                Ok(manifest) => {
+                    touched.extend(manifest.changes.into_iter().map(|change| change.name))
+                }
                 // The names that it touched are unknown, and none of them may be left out.
                 Err(error) if error.is_request() => return Err(error),
                 // A manifest that cannot be read changes nothing.
@@ -95,11 +99,15 @@ impl<'a> ChangeBatch<'a> {
         }
         let redo = redo.into_iter().flat_map(|redo| &redo.names).map(|name| (name, None));
         // Each name, with the version expected there: the last one that a message named.
-        let names: BTreeMap<&TargetName, Option<&VersionId>> = redo.chain(self.changes().filter_map(name_of)).collect();
-        let wanted: Vec<_> =
-            names.into_iter().filter(|(name, _)| touched.contains(*name) || !self.seen.contains_key(*name)).collect();
-        let looks =
-            wanted.into_iter().map(|(name, expected)| async move { (name, look_up(ports, name, expected).await) });
+        let names: BTreeMap<&TargetName, Option<&VersionId>> =
+            redo.chain(self.changes().filter_map(name_of)).collect();
+        let wanted: Vec<_> = names
+            .into_iter()
+            .filter(|(name, _)| touched.contains(*name) || !self.seen.contains_key(*name))
+            .collect();
+        let looks = wanted
+            .into_iter()
+            .map(|(name, expected)| async move { (name, look_up(ports, name, expected).await) });
         let looked = some_at_once(HEADS_AT_ONCE, looks).await;
         for (name, seen) in looked {
             match seen {
@@ -114,8 +122,9 @@ impl<'a> ChangeBatch<'a> {
     /// tell now what it should be. No generation based on that one can put the target right, so
     /// rebuild must go on from what is published.
     pub fn is_stuck(&self, tip: &Tip) -> bool {
-        let looked =
-            self.changes().filter_map(|change| if let Change::Look { name } = change { Some(name) } else { None });
+        let looked = self.changes().filter_map(|change| {
+            if let Change::Look { name } = change { Some(name) } else { None }
+        });
         let untold = looked.filter(|name| {
             let seen = self.seen.get(*name).map(|seen| (&seen.current, seen.sha256));
             matches!(seen, Some((Current::Unknown, _) | (Current::Object(_), None)))
@@ -131,9 +140,14 @@ impl<'a> ChangeBatch<'a> {
         'a: 'b,
     {
         let place = |change: &'a Change| match change {
-            Change::Set { name, .. } | Change::Remove { name, .. } | Change::Look { name } => Some(Place::Name(name)),
+            Change::Set { name, .. } | Change::Remove { name, .. } | Change::Look { name } => {
+                Some(Place::Name(name))
+            }
             Change::Renew { role, .. } => Some(Place::Role(role)),
-            Change::Void { .. } | Change::Decision | Change::ReplaceBinsKey | Change::Delivery { .. } => None,
+            Change::Void { .. }
+            | Change::Decision
+            | Change::ReplaceBinsKey
+            | Change::Delivery { .. } => None,
         };
         let redo = redo.into_iter().flat_map(|redo| &redo.names).map(Place::Name);
         self.changes().filter_map(place).chain(redo).collect()
@@ -144,7 +158,9 @@ impl<'a> ChangeBatch<'a> {
     pub fn fail(&mut self, name: &TargetName, error: StageError) {
         tracing::warn!(%name, %error, "look failed");
         self.seen.remove(name);
-        self.fail_where(&Arc::new(error), |change| name_of(change).is_some_and(|(changed, _)| changed == name));
+        self.fail_where(&Arc::new(error), |change| {
+            name_of(change).is_some_and(|(changed, _)| changed == name)
+        });
     }
 
     /// Marks the changes that need an unreadable page or document as failed. Returns whether any of
@@ -159,17 +175,20 @@ impl<'a> ChangeBatch<'a> {
             any |= self.fail_where(
                 &Arc::new(StageError::Of(role.to_string(), Arc::clone(error))),
                 |change| match change {
-                    Change::Set { name, .. } | Change::Remove { name, .. } | Change::Look { name } => {
-                        needs(name) || (is_top && owned.contains(name))
+                    Change::Set { name, .. }
+                    | Change::Remove { name, .. }
+                    | Change::Look { name } => needs(name) || (is_top && owned.contains(name)),
+                    Change::Renew { role: renewed, .. } => {
+                        index.nearest(&Place::Role(renewed)) == *role
                     }
-                    Change::Renew { role: renewed, .. } => index.nearest(&Place::Role(renewed)) == *role,
                     Change::ReplaceBinsKey => true,
                     Change::Delivery { .. } | Change::Decision => is_top,
                     Change::Void { .. } => false,
                 },
             );
             self.owned = owned;
-            let again: Vec<TargetName> = self.seen.keys().filter(|name| needs(name)).cloned().collect();
+            let again: Vec<TargetName> =
+                self.seen.keys().filter(|name| needs(name)).cloned().collect();
             for name in again {
                 any |= self.seen.remove(&name).is_some();
             }
@@ -230,13 +249,17 @@ impl<'a> ChangeBatch<'a> {
         redo: Option<&Redo>,
     ) -> (Vec<TargetEdit>, BTreeSet<RoleName>) {
         let (mut edits, mut renew) = (Vec::new(), BTreeSet::new());
-        let mut looked: BTreeSet<&TargetName> = redo.into_iter().flat_map(|redo| &redo.names).collect();
+        let mut looked: BTreeSet<&TargetName> =
+            redo.into_iter().flat_map(|redo| &redo.names).collect();
         let mut unlooked = BTreeSet::new();
-        let (mut superseded, mut unhashed) = (BTreeMap::<TargetName, BTreeSet<VersionId>>::new(), BTreeSet::new());
+        let (mut superseded, mut unhashed) =
+            (BTreeMap::<TargetName, BTreeSet<VersionId>>::new(), BTreeSet::new());
         for change in self.changes() {
             match change {
                 Change::Set { name, version } => match self.seen.get(name) {
-                    Some(Looked { current: Current::Object(accepted), sha256 }) if accepted.version == *version => {
+                    Some(Looked { current: Current::Object(accepted), sha256 })
+                        if accepted.version == *version =>
+                    {
                         match sha256 {
                             Some(sha256) => edits.push(set_edit(name, accepted, *sha256)),
                             // Only the message says that hash hashed it, and rebuild believes no
@@ -247,11 +270,17 @@ impl<'a> ChangeBatch<'a> {
                     _ => _ = superseded.entry(name.clone()).or_default().insert(version.clone()),
                 },
                 Change::Remove { name, marker } => {
-                    if let Some(Looked { current: Current::Gone { marker: found }, .. }) = self.seen.get(name)
+                    if let Some(Looked { current: Current::Gone { marker: found }, .. }) =
+                        self.seen.get(name)
                         && (found == marker || found.is_none())
                     {
                         let version = marker.as_ref().map(|marker| marker.0.clone());
-                        edits.push(TargetEdit { name: name.clone(), version, uploaded: None, edit: Edit::Remove });
+                        edits.push(TargetEdit {
+                            name: name.clone(),
+                            version,
+                            uploaded: None,
+                            edit: Edit::Remove,
+                        });
                     }
                 }
                 Change::Look { name } => _ = looked.insert(name),
@@ -265,7 +294,10 @@ impl<'a> ChangeBatch<'a> {
                         renew.insert(role.clone());
                     }
                 }
-                Change::Void { .. } | Change::Decision | Change::ReplaceBinsKey | Change::Delivery { .. } => {}
+                Change::Void { .. }
+                | Change::Decision
+                | Change::ReplaceBinsKey
+                | Change::Delivery { .. } => {}
             }
         }
         // For these names only what is current counts, whatever the messages said.
@@ -274,10 +306,17 @@ impl<'a> ChangeBatch<'a> {
                 Some(Looked { current: Current::Object(accepted), sha256: Some(sha256) }) => {
                     edits.push(set_edit(name, accepted, *sha256));
                 }
-                Some(Looked { current: Current::Object(_), sha256: None }) => _ = unhashed.insert(name.clone()),
+                Some(Looked { current: Current::Object(_), sha256: None }) => {
+                    _ = unhashed.insert(name.clone())
+                }
                 Some(Looked { current: Current::Gone { marker }, .. }) => {
                     let version = marker.as_ref().map(|marker| marker.0.clone());
-                    edits.push(TargetEdit { name: name.clone(), version, uploaded: None, edit: Edit::Remove });
+                    edits.push(TargetEdit {
+                        name: name.clone(),
+                        version,
+                        uploaded: None,
+                        edit: Edit::Remove,
+                    });
                 }
                 // Nobody can tell, so the published target stays.
                 Some(Looked { current: Current::Unknown, .. }) => {}
@@ -309,7 +348,10 @@ impl<'a> ChangeBatch<'a> {
 fn bytes_of(edit: &TargetEdit) -> usize {
     /// Everything but the name, the version and the custom metadata.
     const REST: usize = 250;
-    let custom = edit.edit.content().map_or(0, |content| json::to_vec(&content.custom).map_or(0, |json| json.len()));
+    let custom = edit
+        .edit
+        .content()
+        .map_or(0, |content| json::to_vec(&content.custom).map_or(0, |json| json.len()));
     edit.name.as_str().len() + edit.version.as_ref().map_or(0, String::len) + custom + REST
 }
 
@@ -333,9 +375,15 @@ pub(crate) fn name_of(change: &Change) -> Option<(&TargetName, Option<&VersionId
 }
 
 pub(crate) fn set_edit(name: &TargetName, accepted: &Accepted, sha256: Sha256) -> TargetEdit {
-    let content = Content { sha256, length: accepted.upload.length, custom: accepted.custom.clone() };
+    let content =
+        Content { sha256, length: accepted.upload.length, custom: accepted.custom.clone() };
     let version = Some(accepted.version.0.clone());
-    TargetEdit { name: name.clone(), version, uploaded: accepted.upload.uploaded, edit: Edit::Set(content) }
+    TargetEdit {
+        name: name.clone(),
+        version,
+        uploaded: accepted.upload.uploaded,
+        edit: Edit::Set(content),
+    }
 }
 
 /// HEADs `name`. For an object it also finds the digest: the full-object SHA-256 that HEAD

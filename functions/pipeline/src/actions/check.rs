@@ -65,7 +65,10 @@ impl From<Objection> for Verdict {
 ///
 /// The documents are read, checked and dropped one after another, so that memory holds only the
 /// ones being read.
-#[expect(clippy::too_many_arguments, reason = "all of them say what is checked, and none follows from another")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all of them say what is checked, and none follows from another"
+)]
 pub async fn check_candidate(
     ports: &Ports,
     roots: &[Root],
@@ -88,8 +91,10 @@ pub async fn check_candidate(
     }
     // The documents will mostly ask for the blobs of the last uploads, so ask for these at the same
     // time.
-    let (roles, uploaded) =
-        futures::join!(check_roles(&*ports.store, published, &mut gate, trial.as_mut()), blobs(ports, uploaded(since)));
+    let (roles, uploaded) = futures::join!(
+        check_roles(&*ports.store, published, &mut gate, trial.as_mut()),
+        blobs(ports, uploaded(since))
+    );
     if let Some(verdict) = roles? {
         return Ok(verdict);
     }
@@ -140,9 +145,14 @@ async fn check_roles(
         while let Some(read) = reads.next().await {
             let read: Vec<Compared> = read.into_iter().collect::<Result<_>>()?;
             for compared in &read {
-                let (Some(trial), Some(Before::Drafted(draft))) = (&mut trial, &compared.seen) else { continue };
+                let (Some(trial), Some(Before::Drafted(draft))) = (&mut trial, &compared.seen)
+                else {
+                    continue;
+                };
                 match trial.fold(draft) {
-                    Ok(replayed) => replayed.into_iter().for_each(|replayed| gate.expect(replayed.draft)),
+                    Ok(replayed) => {
+                        replayed.into_iter().for_each(|replayed| gate.expect(replayed.draft))
+                    }
                     Err(refused) => return Ok(Some(Verdict::Refused(refused))),
                 }
             }
@@ -161,10 +171,15 @@ async fn check_roles(
 
 /// Gives the gate some documents, each with the published document it is compared with. Signatures
 /// are checked in parallel, except where another document in `files` lists the keys.
-async fn check_files(gate: &mut Gate<'_>, files: &[(&RoleName, Option<&Bytes>, Option<&Targets>)]) -> Option<Verdict> {
+async fn check_files(
+    gate: &mut Gate<'_>,
+    files: &[(&RoleName, Option<&Bytes>, Option<&Targets>)],
+) -> Option<Verdict> {
     let verified = files.iter().map(|(role, bytes, _)| {
         let given = bytes.cloned().zip(gate.keys(role));
-        OptionFuture::from(given.map(|(bytes, keys)| compute(move || VerifiedRole::new(bytes, keys))))
+        OptionFuture::from(
+            given.map(|(bytes, keys)| compute(move || VerifiedRole::new(bytes, keys))),
+        )
     });
     let verified = join_all(verified).await;
     for ((role, bytes, seen), verified) in files.iter().zip(verified) {
@@ -193,9 +208,13 @@ async fn check_deliveries(store: &dyn Store, gate: &mut Gate<'_>) -> Result<Opti
             let key = Key::Metadata { role: role.clone(), version };
             async move { store.bytes(&key).await }
         };
-        let (bytes, seen) =
-            futures::try_join!(read(version), OptionFuture::from(published.map(read)).map(Option::transpose))?;
-        let Some(bytes) = bytes else { return Ok(Some(Verdict::NotReady(Key::Metadata { role, version }))) };
+        let (bytes, seen) = futures::try_join!(
+            read(version),
+            OptionFuture::from(published.map(read)).map(Option::transpose)
+        )?;
+        let Some(bytes) = bytes else {
+            return Ok(Some(Verdict::NotReady(Key::Metadata { role, version })));
+        };
         let seen = seen.flatten().map(|bytes| parse_targets(&role, &bytes)).transpose()?;
         if let Err(refused) = gate.delivery(&role, &bytes, seen.as_ref()) {
             return Ok(Some(Verdict::Refused(refused)));
@@ -209,8 +228,9 @@ async fn check_deliveries(store: &dyn Store, gate: &mut Gate<'_>) -> Result<Opti
 fn uploaded(since: &[Manifest]) -> Vec<Sha256> {
     let newest = since.iter().rev().filter(|manifest| !manifest.is_fence());
     let outcomes = newest.flat_map(|manifest| &manifest.changes).map(|change| &change.outcome);
-    let digests =
-        outcomes.filter_map(|outcome| if let Outcome::Set(content) = outcome { Some(content.sha256) } else { None });
+    let digests = outcomes.filter_map(|outcome| {
+        if let Outcome::Set(content) = outcome { Some(content.sha256) } else { None }
+    });
     digests.take(HEADS_AT_ONCE).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
@@ -234,7 +254,10 @@ type RoleVersion = (RoleName, u64);
 /// bins of a split role share one comparison.
 ///
 /// A role comes after the roles above it, as in `wanted`.
-fn comparisons(published: &Versions, wanted: Vec<RoleVersion>) -> Vec<(Option<RoleVersion>, Vec<RoleVersion>)> {
+fn comparisons(
+    published: &Versions,
+    wanted: Vec<RoleVersion>,
+) -> Vec<(Option<RoleVersion>, Vec<RoleVersion>)> {
     let mut comparisons: BTreeMap<_, Vec<RoleVersion>> = BTreeMap::new();
     for (role, version) in wanted {
         let seen = trie::nearest(&role, |role| published.contains_key(role));
@@ -283,7 +306,10 @@ async fn compare(
     };
     // A document that does not change is read once.
     let changes = !seen.as_ref().is_some_and(|seen| roles.contains(seen));
-    let drafted = seen.as_ref().zip(drafted.as_ref()).map(|((role, _), entry)| read_draft(store, role, entry));
+    let drafted = seen
+        .as_ref()
+        .zip(drafted.as_ref())
+        .map(|((role, _), entry)| read_draft(store, role, entry));
     let is_drafted = drafted.is_some();
     let (drafted, before, files) = futures::join!(
         OptionFuture::from(drafted),
@@ -302,7 +328,8 @@ async fn compare(
             .find(|(role, _)| seen.as_ref().is_some_and(|(seen, _)| seen == role))
             .and_then(|(_, bytes)| bytes.clone()),
     };
-    let seen = before.zip(seen).map(|(bytes, (role, _))| compute(move || parse_targets(&role, &bytes)));
+    let seen =
+        before.zip(seen).map(|(bytes, (role, _))| compute(move || parse_targets(&role, &bytes)));
     let seen = OptionFuture::from(seen).await.transpose()?.map(Before::Published);
     Ok(Compared { seen, files })
 }
@@ -310,7 +337,7 @@ async fn compare(
 /// Parses a published file without verifying it, to see what differs from it. The gate verifies
 /// everything that is about to be shown.
 fn parse_targets(role: &RoleName, bytes: &[u8]) -> Result<Targets> {
-    let parsed: schema::Signed<Targets> =
-        serde_json::from_slice(bytes).map_err(|error| StageError::Record(role.to_string(), error.into()))?;
+    let parsed: schema::Signed<Targets> = serde_json::from_slice(bytes)
+        .map_err(|error| StageError::Record(role.to_string(), error.into()))?;
     Ok(parsed.signed)
 }

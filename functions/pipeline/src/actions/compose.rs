@@ -53,7 +53,9 @@ pub(crate) async fn compose_what_can_be(
     loop {
         match Box::pin(compose(ports, batch, known, start)).await {
             Ok(next) => return Ok(Composed::Next(next.map(Box::new))),
-            Err(Unfolded::Unread { all: unread, .. }) if can_be_made_again(&unread) => return Ok(Composed::Lost),
+            Err(Unfolded::Unread { all: unread, .. }) if can_be_made_again(&unread) => {
+                return Ok(Composed::Lost);
+            }
             // Each turn marks at least one more change as failed, so the loop ends.
             Err(Unfolded::Unread { first, all: unread }) => {
                 if !batch.fail_roles(&known.index, &unread) {
@@ -128,7 +130,10 @@ async fn compose(
     let policy = |removals| Policy { removals, now: judged.now, ..ports.policy(None) };
     let limit = Some(ports.config.removals);
     match make_generation(store, base, known, &edits, batch, policy(limit)).await {
-        Err(Unfolded::Failed(StageError::Generation(GenerationError::TooManyRemovals { removals, targets }))) => {
+        Err(Unfolded::Failed(StageError::Generation(GenerationError::TooManyRemovals {
+            removals,
+            targets,
+        }))) => {
             if removals_accepted(ports, Time::MIN).await? {
                 return make_generation(store, base, known, &edits, batch, policy(None)).await;
             }
@@ -151,7 +156,8 @@ async fn next_bins_key(
     expect_read(unread)?;
     let newest = ports.signer.newest_key(OnlineRole::Bins).await?;
     let next = BinsKeys::next(base, &index, &newest);
-    let delegating = index.entries().filter(|(_, entry)| entry.bins.is_some()).map(|(role, _)| role);
+    let delegating =
+        index.entries().filter(|(_, entry)| entry.bins.is_some()).map(|(role, _)| role);
     let next = next.map(|next| (next, delegating.collect()));
     known.index = index;
     Ok(next)
@@ -171,7 +177,9 @@ async fn take_in_parties(
     let carries_out = redo.is_some() || batch.changes().any(|change| *change == Change::Decision);
     let mut asked: BTreeSet<RoleName> = batch
         .changes()
-        .filter_map(|change| if let Change::Delivery { role } = change { Some(role.clone()) } else { None })
+        .filter_map(
+            |change| if let Change::Delivery { role } = change { Some(role.clone()) } else { None },
+        )
         .collect();
     let uploaded = edits.iter().filter(|edit| matches!(edit.edit, Edit::Set(_)));
     let owners = uploaded.filter_map(|edit| Some((&edit.name, parties.owner(&edit.name)?)));
@@ -191,7 +199,8 @@ async fn take_in_parties(
         if !error.is_unfinished() {
             tracing::warn!(%role, %error, "deliveries not readable: they are looked at again");
         }
-        let asks = |change: &Change| matches!(change, Change::Delivery { role: asked } if *asked == role);
+        let asks =
+            |change: &Change| matches!(change, Change::Delivery { role: asked } if *asked == role);
         if !batch.fail_where(&Arc::new(StageError::Of(role.to_string(), error)), asks) {
             batch.unseen.insert(role);
         }
@@ -206,7 +215,9 @@ fn is_of_pending(tip: &Tip, base: &Manifest, unread: &Unread) -> bool {
     let made: BTreeSet<&RoleName> = made.flat_map(|manifest| manifest.changed.keys()).collect();
     // A page changes whenever a role below it changes.
     let is_below = |role: &RoleName, above: &RoleName| {
-        trie::prefix(role).zip(trie::prefix(above)).is_some_and(|(role, above)| role.starts_with(above))
+        trie::prefix(role)
+            .zip(trie::prefix(above))
+            .is_some_and(|(role, above)| role.starts_with(above))
     };
     unread.keys().any(|lost| made.iter().any(|role| is_below(role, lost)))
 }

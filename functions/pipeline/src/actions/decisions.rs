@@ -17,7 +17,11 @@ use crate::state::ledger;
 /// It waives a delegation that would hide targets uploaded since the decision. It also waives a
 /// decision that cannot be read: nobody can delete that one, and it would block all later decisions
 /// and every upload with them.
-pub(crate) async fn carry_out(store: &dyn Store, base: &Manifest, judged: &mut Intake) -> Result<()> {
+pub(crate) async fn carry_out(
+    store: &dyn Store,
+    base: &Manifest,
+    judged: &mut Intake,
+) -> Result<()> {
     let found = decisions(store, base.decisions, u64::MAX).await?;
     let newest = base.decisions.saturating_add(found.len() as u64);
     let (mut decided, mut waived) = (Vec::new(), BTreeSet::new());
@@ -46,8 +50,11 @@ pub(crate) async fn carry_out(store: &dyn Store, base: &Manifest, judged: &mut I
         tracing::error!(number, %error, "decision waived");
         waived.insert(number);
     }
-    let decided: Vec<Decision> =
-        decided.into_iter().filter(|(number, _)| !waived.contains(number)).map(|(_, decision)| decision).collect();
+    let decided: Vec<Decision> = decided
+        .into_iter()
+        .filter(|(number, _)| !waived.contains(number))
+        .map(|(_, decision)| decision)
+        .collect();
     let is_full = newest - base.decisions == MOST_DECISIONS;
     judged.has_rest = is_full && store.exists(&Key::Decision(newest.saturating_add(1))).await?;
     judged.decide(&decided, newest, &waived)
@@ -60,12 +67,19 @@ pub(crate) const MOST_DECISIONS: u64 = 64;
 /// The decisions after number `after`: at most [`MOST_DECISIONS`], none above `last`, and only up
 /// to the first gap. Each comes with its number, or with the reason why it cannot be read. Usually
 /// there is none or one.
-pub(crate) async fn decisions(store: &dyn Store, after: u64, last: u64) -> Result<Vec<(u64, Result<Decision>)>> {
-    let read = |number: u64| async move { (number, ledger::read::<Decision>(store, &Key::Decision(number)).await) };
+pub(crate) async fn decisions(
+    store: &dyn Store,
+    after: u64,
+    last: u64,
+) -> Result<Vec<(u64, Result<Decision>)>> {
+    let read = |number: u64| async move {
+        (number, ledger::read::<Decision>(store, &Key::Decision(number)).await)
+    };
     let (first, last) = (after.saturating_add(1), last.min(after.saturating_add(MOST_DECISIONS)));
     let mut read_so_far = Vec::new();
     for some in [first..=first, first.saturating_add(1)..=last] {
-        let mut read = at_once(some.filter(|number| *number > after && *number <= last).map(read)).await;
+        let mut read =
+            at_once(some.filter(|number| *number > after && *number <= last).map(read)).await;
         read.sort_by_key(|(number, _)| *number);
         for (number, decision) in read {
             match decision {
@@ -87,7 +101,11 @@ pub(crate) async fn expect_possible(
     edit: &PartyEdit,
 ) -> Result<()> {
     let PartyEdit::Create { paths, .. } = edit else { return Ok(()) };
-    hiding(store, base, &[(0, role, paths)]).await?.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+    hiding(store, base, &[(0, role, paths)])
+        .await?
+        .into_iter()
+        .next()
+        .map_or(Ok(()), |(_, error)| Err(error))
 }
 
 /// Those of these delegations, by number, whose paths match the repository's own targets, and why

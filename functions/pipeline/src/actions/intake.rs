@@ -39,7 +39,12 @@ pub(crate) struct Intake {
 impl Intake {
     /// The base's parties, unchanged.
     pub fn unchanged(base: &Manifest, parties: Parties, now: Time) -> Self {
-        let others = Others { parties, digest: base.parties, decisions: base.decisions, ..Others::default() };
+        let others = Others {
+            parties,
+            digest: base.parties,
+            decisions: base.decisions,
+            ..Others::default()
+        };
         let (taken, refused, unread) = (Vec::new(), Vec::new(), Unread::new());
         Self {
             now,
@@ -61,7 +66,12 @@ impl Intake {
 
     /// Carries out the decisions `decided`. `newest` is the last decision that was looked at;
     /// `waived` are the numbers that were not carried out.
-    pub fn decide(&mut self, decided: &[Decision], newest: u64, waived: &BTreeSet<u64>) -> Result<()> {
+    pub fn decide(
+        &mut self,
+        decided: &[Decision],
+        newest: u64,
+        waived: &BTreeSet<u64>,
+    ) -> Result<()> {
         let next = self.others.parties.decided(decided);
         let of = |parties: &Parties, role: &RoleName| parties.parties.get(role).cloned();
         let roles = decided.iter().map(|decision| &decision.role);
@@ -77,7 +87,11 @@ impl Intake {
     }
 
     /// Replaces the parties by `next`, and records the `changes`.
-    pub fn change(&mut self, mut next: Parties, changes: BTreeMap<RoleName, PartyChange>) -> Result<()> {
+    pub fn change(
+        &mut self,
+        mut next: Parties,
+        changes: BTreeMap<RoleName, PartyChange>,
+    ) -> Result<()> {
         let top = RoleName::targets();
         let delegations = |parties: &Parties| parties.delegations(&top, false, &[]);
         self.changes_targets |= delegations(&self.others.parties)? != delegations(&next)?;

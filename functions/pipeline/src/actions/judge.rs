@@ -26,7 +26,8 @@ use tufline_tuf::generation::Versions;
 use tufline_tuf::index::Page;
 use tufline_tuf::replay::{Replay, ReplayRules, Replayed, Succession, places};
 use tufline_tuf::{
-    Addressed, Content, Draft, Manifest, Outcome, Parties, RoleEntry, RoleKeys, RoleName, TargetName, verify,
+    Addressed, Content, Draft, Manifest, Outcome, Parties, RoleEntry, RoleKeys, RoleName,
+    TargetName, verify,
 };
 
 use crate::actions::decisions::{MOST_DECISIONS, decisions};
@@ -62,7 +63,8 @@ impl ShownState {
         snapshot: impl Future<Output = Result<Bytes>>,
         root: &Root,
     ) -> Result<Self> {
-        let (snapshot, manifest) = futures::try_join!(snapshot, ledger::manifest(store, published.generation))?;
+        let (snapshot, manifest) =
+            futures::try_join!(snapshot, ledger::manifest(store, published.generation))?;
         let versions = ledger::versions_in(snapshot, root, published)?;
         Ok(Self { parties: read_parties(store, &manifest).await?, manifest, versions })
     }
@@ -104,8 +106,13 @@ macro_rules! pass {
 pub(crate) use pass;
 
 /// The parties of each generation in `waiting`, if they follow from the generation before.
-pub(crate) async fn parties_of(ports: &Ports, shown: &ShownState, waiting: &[&Manifest]) -> Judgement<Vec<Parties>> {
-    let (mut all, mut before, mut before_parties) = (Vec::new(), &shown.manifest, shown.parties.clone());
+pub(crate) async fn parties_of(
+    ports: &Ports,
+    shown: &ShownState,
+    waiting: &[&Manifest],
+) -> Judgement<Vec<Parties>> {
+    let (mut all, mut before, mut before_parties) =
+        (Vec::new(), &shown.manifest, shown.parties.clone());
     for manifest in waiting {
         let same = (manifest.parties, manifest.decisions) == (before.parties, before.decisions);
         if !same || !manifest.party_changes.is_empty() {
@@ -126,7 +133,9 @@ async fn follows(
     manifest: &Manifest,
 ) -> Judgement<Parties> {
     let store = &*ports.store;
-    let void = |reason: String| Ok(Err(Refused { generation: manifest.generation, fault: Fault::Void, reason }.into()));
+    let void = |reason: String| {
+        Ok(Err(Refused { generation: manifest.generation, fault: Fault::Void, reason }.into()))
+    };
     let after = match read_parties(store, manifest).await {
         Ok(after) => after,
         Err(error) if error.is_request() => return Err(error),
@@ -134,7 +143,9 @@ async fn follows(
     };
     let count = manifest.decisions.saturating_sub(before.decisions);
     if count > MOST_DECISIONS {
-        return void(format!("it carries out {count} decisions, more than the {MOST_DECISIONS} allowed at once"));
+        return void(format!(
+            "it carries out {count} decisions, more than the {MOST_DECISIONS} allowed at once"
+        ));
     }
     let found = decisions(store, before.decisions, manifest.decisions).await?;
     if (found.len() as u64) < count {
@@ -146,9 +157,12 @@ async fn follows(
         match decision {
             // Rebuild may waive a delegation, which may have come to hide targets. It may not waive
             // the removal of a party.
-            Ok(Decision { edit: PartyEdit::Create { .. }, .. }) | Err(_) if manifest.waived.contains(&number) => {}
+            Ok(Decision { edit: PartyEdit::Create { .. }, .. }) | Err(_)
+                if manifest.waived.contains(&number) => {}
             Ok(decision) => decided.push(decision),
-            Err(_) => return void(format!("it carries out decision {number}, which nobody can read")),
+            Err(_) => {
+                return void(format!("it carries out decision {number}, which nobody can read"));
+            }
         }
     }
     let mut files = Files::default();
@@ -158,8 +172,10 @@ async fn follows(
         };
         files.delivered.insert(role.clone(), Delivered { bytes, upload: None });
     }
-    let touched = manifest.party_changes.keys().filter_map(|role| after.party_of(role).map(|(own, _)| own));
-    let touched: BTreeSet<RoleName> = touched.flat_map(|own| before_parties.roles_of(own).cloned()).collect();
+    let touched =
+        manifest.party_changes.keys().filter_map(|role| after.party_of(role).map(|(own, _)| own));
+    let touched: BTreeSet<RoleName> =
+        touched.flat_map(|own| before_parties.roles_of(own).cloned()).collect();
     for role in touched {
         let Some(document) = before_parties.documents.get(&role) else { continue };
         if let Some(bytes) = store.bytes(&Key::Delivered(document.sha256)).await? {
@@ -197,11 +213,19 @@ impl<'a> Trial<'a> {
         shown: &'a ShownState,
         waiting: &'a [(&'a Manifest, &'a Parties)],
     ) -> Judgement<Self> {
-        let chain =
-            Succession { published: &shown.manifest, parties: &shown.parties, versions: &shown.versions, waiting };
+        let chain = Succession {
+            published: &shown.manifest,
+            parties: &shown.parties,
+            versions: &shown.versions,
+            waiting,
+        };
         let keys = shown.manifest.bins_keys();
         let replaces_key = waiting.iter().any(|(manifest, _)| manifest.bins_keys() != keys);
-        let held = if replaces_key { ports.signer.public_keys(OnlineRole::Bins).await? } else { Vec::new() };
+        let held = if replaces_key {
+            ports.signer.public_keys(OnlineRole::Bins).await?
+        } else {
+            Vec::new()
+        };
         let rules = ReplayRules {
             now: ports.clock.now(),
             policy: ports.policy(None).recorded,
@@ -212,8 +236,10 @@ impl<'a> Trial<'a> {
         let candidate = waiting.last().map_or(&shown.manifest, |(manifest, _)| manifest).generation;
         let judging = ports.deadline.take(shown.manifest.generation, candidate, rules.now);
         let places = places(waiting);
-        let (index, early) =
-            futures::join!(read_index(&*ports.store, &shown.manifest, &places), early(ports, waiting, &judging.said));
+        let (index, early) = futures::join!(
+            read_index(&*ports.store, &shown.manifest, &places),
+            early(ports, waiting, &judging.said)
+        );
         let replay = pass!(Replay::open(chain, index?, rules));
         let (asked, lately) = (BTreeSet::new(), Vec::new());
         Ok(Ok(Self {
@@ -235,7 +261,10 @@ impl<'a> Trial<'a> {
 
     /// Replays the changes of one published document, and returns what devices would see in its
     /// place. No key may sign that before [`Trial::justify`] passes.
-    pub fn fold(&mut self, document: &Draft<Targets>) -> std::result::Result<Vec<Replayed>, Refused> {
+    pub fn fold(
+        &mut self,
+        document: &Draft<Targets>,
+    ) -> std::result::Result<Vec<Replayed>, Refused> {
         self.replay.fold(document)
     }
 
@@ -253,10 +282,14 @@ impl<'a> Trial<'a> {
         let (early, said) = (&self.early, &self.judging.said);
         let looks = unasked.map(|(name, net)| async move {
             let content = net.content.as_ref();
-            if let Some((_, justified)) = said.get(name).filter(|(said_of, _)| said_of.as_ref() == content) {
+            if let Some((_, justified)) =
+                said.get(name).filter(|(said_of, _)| said_of.as_ref() == content)
+            {
                 return Ok((name.clone(), Some((*justified, false))));
             }
-            if let Some((_, justified)) = early.get(name).filter(|(asked_for, _)| *asked_for == content) {
+            if let Some((_, justified)) =
+                early.get(name).filter(|(asked_for, _)| *asked_for == content)
+            {
                 return Ok((name.clone(), Some((*justified, false))));
             }
             if ports.deadline.is_over(ports.clock.now()) {
@@ -282,9 +315,13 @@ impl<'a> Trial<'a> {
             }
             self.asked.insert(name);
         }
-        let (names, otherwise) = if otherwise.is_empty() { (not_now, false) } else { (otherwise, true) };
+        let (names, otherwise) =
+            if otherwise.is_empty() { (not_now, false) } else { (otherwise, true) };
         if !names.is_empty() {
-            return Ok(Err(Objection::PassedOver { names: names.into_iter().collect(), otherwise }));
+            return Ok(Err(Objection::PassedOver {
+                names: names.into_iter().collect(),
+                otherwise,
+            }));
         }
         if left > 0 {
             return Err(self.out_of_time(ports, left));
@@ -301,10 +338,17 @@ impl<'a> Trial<'a> {
             let justified = if lately.contains(name) { Justified::Lately } else { Justified::Yes };
             (name.clone(), (net.content.clone(), justified))
         });
-        let early =
-            self.early.iter().map(|(name, (content, justified))| ((*name).clone(), (content.cloned(), *justified)));
+        let early = self
+            .early
+            .iter()
+            .map(|(name, (content, justified))| ((*name).clone(), (content.cloned(), *justified)));
         let said = said.clone().into_iter().chain(early).chain(asked).collect();
-        ports.deadline.keep(Judging { published: *published, generation: *generation, since: *since, said });
+        ports.deadline.keep(Judging {
+            published: *published,
+            generation: *generation,
+            since: *since,
+            said,
+        });
         StageError::OutOfTime { generation: *generation, looked: self.looked, left }
     }
 
@@ -318,9 +362,15 @@ impl<'a> Trial<'a> {
         let Some(version) = self.replay.wanted_adopted() else { return Ok(Ok(())) };
         let role = RoleName::targets();
         let bytes = ports.store.bytes(&Key::Metadata { role: role.clone(), version }).await?;
-        let void =
-            |reason: String| Refused { generation: candidate, fault: Fault::Role(role.clone(), version), reason };
-        let bytes = pass!(bytes.ok_or_else(|| void("the targets document that people signed is not stored".into())));
+        let void = |reason: String| Refused {
+            generation: candidate,
+            fault: Fault::Role(role.clone(), version),
+            reason,
+        };
+        let bytes =
+            pass!(bytes.ok_or_else(|| void(
+                "the targets document that people signed is not stored".into()
+            )));
         let signed = verify(bytes, keys).and_then(|signed| signed.expect_version(version));
         pass!(self.replay.adopt(&pass!(signed.map_err(|error| void(error.to_string())))));
         Ok(Ok(()))
@@ -341,8 +391,11 @@ impl<'a> Trial<'a> {
         });
         for is_there in at_once(looks).await {
             if !is_there? {
-                let reason = "a page of its index is missing from the ledger or has other bytes".into();
-                return Ok(Err(Refused { generation: candidate, fault: Fault::Void, reason }.into()));
+                let reason =
+                    "a page of its index is missing from the ledger or has other bytes".into();
+                return Ok(Err(
+                    Refused { generation: candidate, fault: Fault::Void, reason }.into()
+                ));
             }
         }
         Ok(Ok(lately))
@@ -359,14 +412,20 @@ async fn early<'a>(
 ) -> BTreeMap<&'a TargetName, (Option<&'a Content>, Justified)> {
     let mut claims: BTreeMap<&TargetName, (Option<VersionId>, Option<&Content>)> = BTreeMap::new();
     // A fence changes nothing.
-    let newest = waiting.iter().rev().map(|(manifest, _)| *manifest).filter(|manifest| !manifest.is_fence());
-    for change in newest.flat_map(|manifest| &manifest.changes).filter(|change| !said.contains_key(&change.name)) {
+    let newest =
+        waiting.iter().rev().map(|(manifest, _)| *manifest).filter(|manifest| !manifest.is_fence());
+    for change in newest
+        .flat_map(|manifest| &manifest.changes)
+        .filter(|change| !said.contains_key(&change.name))
+    {
         let content = match &change.outcome {
             Outcome::Set(content) => Some(content),
             Outcome::Removed => None,
             Outcome::Rejected(_) | Outcome::Delegated(_) => continue,
         };
-        claims.entry(&change.name).or_insert_with(|| (change.version.clone().map(VersionId), content));
+        claims
+            .entry(&change.name)
+            .or_insert_with(|| (change.version.clone().map(VersionId), content));
         if claims.len() == HEADS_AT_ONCE {
             break;
         }
@@ -383,7 +442,9 @@ pub(crate) fn documents(
     store: &dyn Store,
     wanted: Vec<(RoleName, RoleEntry)>,
 ) -> impl stream::Stream<Item = Result<Draft<Targets>>> + '_ {
-    let reads: Vec<_> =
-        wanted.into_iter().map(|(role, entry)| async move { read_draft(store, &role, &entry).await }).collect();
+    let reads: Vec<_> = wanted
+        .into_iter()
+        .map(|(role, entry)| async move { read_draft(store, &role, &entry).await })
+        .collect();
     stream::iter(reads).buffered(REQUESTS_AT_ONCE)
 }

@@ -81,7 +81,9 @@ async fn compare(ports: &Ports, accepted: &Accepted, content: &Content) -> Resul
         return Ok(Justified::Yes);
     }
     let receipt = receipts::receipt(&*ports.store, &upload.name, version).await?;
-    if receipt.is_none_or(|receipt| (receipt.sha256, receipt.length) != (content.sha256, content.length)) {
+    if receipt
+        .is_none_or(|receipt| (receipt.sha256, receipt.length) != (content.sha256, content.length))
+    {
         return Ok(Justified::NotNow);
     }
     // A receipt is enough only where the store computes no digest: a thief of hash's role could
@@ -138,7 +140,8 @@ impl Past<'_> {
         let mut found = Justified::NotNow;
         let mut unmet = version.filter(|version| Some(*version) != compared);
         let is_version = |past: &PastVersion, wanted: Option<&VersionId>| matches!(past, PastVersion::Object { version, .. } if Some(version) == wanted);
-        let hinted = unmet.and_then(|_| self.history.iter().position(|past| is_version(past, unmet)));
+        let hinted =
+            unmet.and_then(|_| self.history.iter().position(|past| is_version(past, unmet)));
         let (above, beneath) = self.history.split_at(hinted.unwrap_or_default());
         let mut old = self.first_old(above).await?;
         if old.is_none() {
@@ -152,8 +155,10 @@ impl Past<'_> {
         }
         let recent = self.history.get(..=old.unwrap_or(usize::MAX - 1)).unwrap_or(&self.history);
         let is_forgotten = recent.contains(&PastVersion::Forgotten);
-        let others =
-            recent.iter().enumerate().filter(|(place, past)| Some(*place) != hinted && !is_version(past, compared));
+        let others = recent
+            .iter()
+            .enumerate()
+            .filter(|(place, past)| Some(*place) != hinted && !is_version(past, compared));
         let others = others.filter_map(|(_, past)| match past {
             PastVersion::Object { version, .. } => Some(version),
             PastVersion::Marker { .. } | PastVersion::Forgotten | PastVersion::Unknown => None,
@@ -211,8 +216,12 @@ impl Past<'_> {
     /// Whether `version` has `content`.
     async fn look(&self, version: &VersionId, content: &Content) -> Result<Justified> {
         let (ports, name) = (self.ports, self.name.as_str());
-        let Some(upload) = ports.uploads.head_version(name, version).await? else { return Ok(Justified::NotNow) };
-        let Ok((version, custom)) = judge_upload(&ports.config, &upload) else { return Ok(Justified::NotNow) };
+        let Some(upload) = ports.uploads.head_version(name, version).await? else {
+            return Ok(Justified::NotNow);
+        };
+        let Ok((version, custom)) = judge_upload(&ports.config, &upload) else {
+            return Ok(Justified::NotNow);
+        };
         if upload.length != content.length || custom != content.custom {
             return Ok(Justified::NotNow);
         }
@@ -225,10 +234,12 @@ impl Past<'_> {
     /// receipt can be believed there: all stages are one process, so nobody can steal one stage's
     /// role. The old file's custom metadata is lost, so this compares bytes only.
     async fn was_hashed(&self, version: &VersionId, content: &Content) -> Result<bool> {
-        let found = receipts::dated_receipt(&*self.ports.store, self.name.as_str(), version).await?;
+        let found =
+            receipts::dated_receipt(&*self.ports.store, self.name.as_str(), version).await?;
         Ok(found.is_some_and(|(receipt, stored)| {
             seconds_between(stored, self.now) <= WINDOW_SECONDS
-                && receipt.is_some_and(|it| (it.sha256, it.length) == (content.sha256, content.length))
+                && receipt
+                    .is_some_and(|it| (it.sha256, it.length) == (content.sha256, content.length))
         }))
     }
 }

@@ -39,7 +39,11 @@ impl KnownBase {
         Ok(known)
     }
 
-    pub async fn read_what_can_be(store: &dyn Store, base: &Manifest, places: &[Place<'_>]) -> Self {
+    pub async fn read_what_can_be(
+        store: &dyn Store,
+        base: &Manifest,
+        places: &[Place<'_>],
+    ) -> Self {
         let mut index = Index::new(base.top.clone());
         let unread = extend_index(store, &mut index, places).await;
         let roles = places.iter().filter_map(|place| match place {
@@ -47,9 +51,13 @@ impl KnownBase {
             Place::Role(role) => Some((*role).clone()),
         });
         let roles: BTreeSet<RoleName> = roles.collect();
-        let reads = roles.iter().take(REQUESTS_AT_ONCE).filter_map(|role| Some((role, &index.entry(role)?.document)));
-        let reads =
-            reads.map(|(role, entry)| async move { Some((entry.draft, read_draft(store, role, entry).await.ok()?)) });
+        let reads = roles
+            .iter()
+            .take(REQUESTS_AT_ONCE)
+            .filter_map(|role| Some((role, &index.entry(role)?.document)));
+        let reads = reads.map(|(role, entry)| async move {
+            Some((entry.draft, read_draft(store, role, entry).await.ok()?))
+        });
         // A document that cannot be read is asked for again if it is needed.
         let documents = at_once(reads).await.into_iter().flatten().collect();
         Self { index, unread, documents }
@@ -133,11 +141,20 @@ pub(crate) async fn make_generation(
     policy: Policy,
 ) -> std::result::Result<Option<Manifest>, Unfolded> {
     let Additions { renew, bins, judged, adopted, numbers } = batch;
-    let changes = *bins != base.bins_keys() || judged.changes(base) || adopted.is_some() || numbers.is_some();
+    let changes =
+        *bins != base.bins_keys() || judged.changes(base) || adopted.is_some() || numbers.is_some();
     if edits.is_empty() && renew.is_empty() && !changes {
         return Ok(None);
     }
-    let mut folding = Folding::new(base, known.index.clone(), edits, renew, bins.clone(), &judged.others, policy)?;
+    let mut folding = Folding::new(
+        base,
+        known.index.clone(),
+        edits,
+        renew,
+        bins.clone(),
+        &judged.others,
+        policy,
+    )?;
     if let Some((generation, first)) = numbers {
         folding = folding.numbered(generation, first);
     }
@@ -181,8 +198,9 @@ pub(crate) async fn make_generation(
         }
         Ok(manifest)
     };
-    let writes = to_write
-        .map(|document| async move { ledger::create_or_find(store, &document).await.map_err(Unfolded::Failed) });
+    let writes = to_write.map(|document| async move {
+        ledger::create_or_find(store, &document).await.map_err(Unfolded::Failed)
+    });
     let written = writes.buffer_unordered(REQUESTS_AT_ONCE).try_collect::<()>();
     let (manifest, ()) = futures::try_join!(folded, written)?;
     Ok(Some(manifest))

@@ -48,7 +48,8 @@ pub(crate) async fn read_on(ports: &Ports, accepted: &Accepted, until: Time) -> 
     let (hasher, begin) = begin.unwrap_or_else(|| (Hasher::new(), 0));
     let end = begin.saturating_add(ports.config.large_uploads.sizes().run).min(upload.length);
     let started = ports.clock.now();
-    let Run { hasher, offset, failure } = advance(ports, upload, (hasher, begin), end, Some(until)).await;
+    let Run { hasher, offset, failure } =
+        advance(ports, upload, (hasher, begin), end, Some(until)).await;
     let took = ports.clock.now().duration_since(started).as_secs_f64();
     tracing::info!(upload = %accepted.version, name = upload.name, begin, offset, length = upload.length, took, "upload read");
     match failure {
@@ -70,7 +71,9 @@ pub(crate) async fn read_on(ports: &Ports, accepted: &Accepted, until: Time) -> 
             _ if to_its_end => {}
             Progressed::ByAnother => return Ok(Read::ByAnother),
             // Storing failed, so the run gained nothing.
-            Progressed::Lost => return Err(StageError::Contended("the progress of a large upload", 1)),
+            Progressed::Lost => {
+                return Err(StageError::Contended("the progress of a large upload", 1));
+            }
         }
     }
     Ok(if to_its_end { Read::ToItsEnd(hasher.finish()) } else { Read::Partly })
@@ -79,7 +82,9 @@ pub(crate) async fn read_on(ports: &Ports, accepted: &Accepted, until: Time) -> 
 /// Where the last run ended. `None` where the record is unusable: the upload is read from its
 /// beginning.
 fn progress(key: &Key, stored: &Stored, length: u64) -> Option<(Hasher, u64)> {
-    let progress = serde_json::from_slice(&stored.bytes).ok().and_then(|progress: Progress| progress.resume(length));
+    let progress = serde_json::from_slice(&stored.bytes)
+        .ok()
+        .and_then(|progress: Progress| progress.resume(length));
     if progress.is_none() {
         tracing::warn!(record = %key, "progress damaged or of another upload: reading from the beginning");
     }
@@ -100,7 +105,12 @@ enum Progressed {
 ///
 /// Identical progress is not further: our own retried write may have succeeded. Or another run that
 /// began at the same place stored it; then both go on, and one of them works in vain.
-async fn store(ports: &Ports, key: Key, before: Option<Stored>, progress: &Progress) -> Result<Progressed> {
+async fn store(
+    ports: &Ports,
+    key: Key,
+    before: Option<Stored>,
+    progress: &Progress,
+) -> Result<Progressed> {
     let document = ledger::pointer(key, progress)?;
     let written = match before {
         Some(before) => ports.store.replace(&document, &before.tag).await?,
@@ -109,7 +119,9 @@ async fn store(ports: &Ports, key: Key, before: Option<Stored>, progress: &Progr
     match written {
         Written::Done => Ok(Progressed::Stored),
         Written::Lost => {
-            let Some(stored) = ports.store.get(document.key()).await? else { return Ok(Progressed::Lost) };
+            let Some(stored) = ports.store.get(document.key()).await? else {
+                return Ok(Progressed::Lost);
+            };
             if stored.bytes == *document.bytes() {
                 return Ok(Progressed::Stored);
             }
@@ -129,12 +141,18 @@ struct Run {
 
 /// Hashes the bytes of `upload` from `begin` to `end`. It stops earlier when a request fails, and
 /// starts no further piece after `until`.
-async fn advance(ports: &Ports, upload: &Upload, begin: (Hasher, u64), end: u64, until: Option<Time>) -> Run {
+async fn advance(
+    ports: &Ports,
+    upload: &Upload,
+    begin: (Hasher, u64),
+    end: u64,
+    until: Option<Time>,
+) -> Run {
     let (mut hasher, mut offset) = begin;
     let size = ports.config.large_uploads.sizes().piece;
     let shared = (ports.clone(), Arc::new(upload.clone()));
-    let begins =
-        std::iter::successors(Some(offset), move |begin| begin.checked_add(size)).take_while(move |begin| *begin < end);
+    let begins = std::iter::successors(Some(offset), move |begin| begin.checked_add(size))
+        .take_while(move |begin| *begin < end);
     let pieces = stream::iter(begins).map(move |begin| {
         let (ports, upload) = shared.clone();
         async move { piece(&ports, &upload, begin, size.min(end - begin)).await }
@@ -146,7 +164,8 @@ async fn advance(ports: &Ports, upload: &Upload, begin: (Hasher, u64), end: u64,
             Ok(room) => room,
             Err(error) => return Run { hasher, offset, failure: Some(error) },
         };
-        let (length, is_over) = (room.buffer.len() as u64, until.is_some_and(|until| ports.clock.now() >= until));
+        let (length, is_over) =
+            (room.buffer.len() as u64, until.is_some_and(|until| ports.clock.now() >= until));
         let more = async { if is_over { None } else { pieces.next().await } };
         let (further, more) = futures::join!(add(hasher, room), more);
         (hasher, offset, next) = (further, offset + length, more);
@@ -157,7 +176,8 @@ async fn advance(ports: &Ports, upload: &Upload, begin: (Hasher, u64), end: u64,
 /// Reads one whole piece.
 async fn piece(ports: &Ports, upload: &Upload, offset: u64, length: u64) -> Result<Room> {
     let mut room = ports.reading.take(length).await?;
-    room.buffer = ports.uploads.read_into(std::mem::take(&mut room.buffer), upload, offset, length).await?;
+    room.buffer =
+        ports.uploads.read_into(std::mem::take(&mut room.buffer), upload, offset, length).await?;
     if room.buffer.len() as u64 != length {
         let place = ports.uploads.place(&upload.name);
         let why = "the object ends before its length; its message comes again";

@@ -56,7 +56,9 @@ impl Redo {
         for fault in tip.pending.refusals() {
             match fault {
                 RecordedFault::Bytes(names) => redo.unstored.extend(names.iter().cloned()),
-                RecordedFault::Taken(role, _) if *role == RoleName::snapshot() => redo.taken_snapshots += 1,
+                RecordedFault::Taken(role, _) if *role == RoleName::snapshot() => {
+                    redo.taken_snapshots += 1
+                }
                 RecordedFault::Taken(role, version) => {
                     redo.taken += 1;
                     taken_deliveries.insert((role.clone(), *version));
@@ -71,7 +73,8 @@ impl Redo {
             }
             let names = manifest.changes.iter().map(|change| change.name.clone());
             redo.names.extend(names.filter(|name| !redo.unstored.contains(name)));
-            let deliveries = manifest.deliveries().map(|(role, document)| (role.clone(), document.version));
+            let deliveries =
+                manifest.deliveries().map(|(role, document)| (role.clone(), document.version));
             let deliveries = deliveries.filter(|delivery| !taken_deliveries.contains(delivery));
             redo.roles.extend(deliveries.map(|(role, _)| role));
         }
@@ -113,7 +116,8 @@ impl Start {
         }
         let redo = Redo::of(tip);
         tell_of_strange(ports, tip).await?;
-        let base = Box::pin(pass_taken_snapshots(ports, &redo, tip.shown.clone(), &mut generation)).await?;
+        let base = Box::pin(pass_taken_snapshots(ports, &redo, tip.shown.clone(), &mut generation))
+            .await?;
         Ok(base.map(|base| Self { base, generation, redo: Some(redo) }))
     }
 }
@@ -138,10 +142,13 @@ async fn pass_taken_snapshots(
 ) -> Result<Option<Manifest>> {
     for _ in 1..2_u64.pow(redo.taken_snapshots.min(MOST_FENCES)) {
         let known = KnownBase::read(&*ports.store, &base, &[]).await?;
-        let judged = Intake::unchanged(&base, read_parties(&*ports.store, &base).await?, ports.clock.now());
+        let judged =
+            Intake::unchanged(&base, read_parties(&*ports.store, &base).await?, ports.clock.now());
         let (nothing, bins) = (BTreeSet::new(), base.bins_keys());
         let batch = Additions::new(&nothing, &bins, &judged).numbered(*generation, base.serial);
-        let Some(fence) = make_generation(&*ports.store, &base, &known, &[], batch, ports.policy(None)).await? else {
+        let Some(fence) =
+            make_generation(&*ports.store, &base, &known, &[], batch, ports.policy(None)).await?
+        else {
             continue;
         };
         if ledger::create_manifest(&*ports.store, &fence).await? == Written::Lost {

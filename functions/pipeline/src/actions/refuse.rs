@@ -47,7 +47,8 @@ pub(crate) async fn refuse(ports: &Ports, refused: &Refused) -> Result<()> {
             return Ok(());
         }
         Fault::Expired(role, version) => {
-            let is_ours = trie::prefix(role).is_some() || *role == tufline_tuf::RoleName::snapshot();
+            let is_ours =
+                trie::prefix(role).is_some() || *role == tufline_tuf::RoleName::snapshot();
             let renew = Change::Renew { role: role.clone(), version: *version };
             let change = if is_ours { renew } else { Change::Delivery { role: role.clone() } };
             return send(ports, vec![change], LOOK_DELAY).await;
@@ -55,20 +56,29 @@ pub(crate) async fn refuse(ports: &Ports, refused: &Refused) -> Result<()> {
         Fault::Root => RecordedFault::Root,
         Fault::Role(role, version) => RecordedFault::Taken(role.clone(), *version),
         // Further names come to light when these are mended.
-        Fault::Targets(names) => RecordedFault::Bytes(names.iter().take(MOST_NAMES).cloned().collect()),
+        Fault::Targets(names) => {
+            RecordedFault::Bytes(names.iter().take(MOST_NAMES).cloned().collect())
+        }
         Fault::Void | Fault::Policy => RecordedFault::Void,
     };
     let is_root = fault == RecordedFault::Root;
     let key = Key::Refused(generation);
     let manifest = Sha256::of(&ledger::manifest_bytes(&*ports.store, generation).await?);
-    let record = RefusedGeneration { format: RECORD_FORMAT, manifest, reason: shortened(&refused.reason), fault };
+    let record = RefusedGeneration {
+        format: RECORD_FORMAT,
+        manifest,
+        reason: shortened(&refused.reason),
+        fault,
+    };
     let record = ledger::pointer(key.clone(), &record)?;
     let written = match ports.store.get(&key).await? {
         None => ports.store.create(&record).await?,
         Some(told) => {
             let stored = ledger::parse::<RefusedGeneration>(&key, &told.bytes);
             let is_told = stored.is_ok_and(|stored| stored.manifest == manifest);
-            if is_told && time::seconds_between(told.modified, ports.clock.now()) < REFUSAL_REPEAT_SECONDS {
+            if is_told
+                && time::seconds_between(told.modified, ports.clock.now()) < REFUSAL_REPEAT_SECONDS
+            {
                 return Ok(());
             }
             ports.store.replace(&record, &told.tag).await?
@@ -86,17 +96,27 @@ pub(crate) async fn refuse(ports: &Ports, refused: &Refused) -> Result<()> {
         let reason = shortened(&refused.reason);
         ports.events.send(&[Event::GenerationRefused { generation, reason }]).await?;
     }
-    if is_root { Ok(()) } else { send(ports, vec![Change::Void { generation }], Duration::ZERO).await }
+    if is_root {
+        Ok(())
+    } else {
+        send(ports, vec![Change::Void { generation }], Duration::ZERO).await
+    }
 }
 
 /// Asks for another look at names whose change the uploads do not justify. The generation is passed
 /// over, and the next one has what the uploads say then. With `hash_too`, a receipt contradicts the
 /// bytes, so hash looks at them again.
-pub(crate) async fn look_again(ports: &Ports, generation: u64, names: &[TargetName], hash_too: bool) -> Result<()> {
+pub(crate) async fn look_again(
+    ports: &Ports,
+    generation: u64,
+    names: &[TargetName],
+    hash_too: bool,
+) -> Result<()> {
     tracing::warn!(generation, names = names.len(), first = ?names.first(), "generation passed over");
     if hash_too {
         measure::gate_refusal();
-        let hint = |name: &TargetName| Hint { name: name.as_str().into(), removed: true, version: None };
+        let hint =
+            |name: &TargetName| Hint { name: name.as_str().into(), removed: true, version: None };
         for message in Message::uploads(names.iter().map(hint).collect()) {
             ports.queues.send(&message, Duration::ZERO).await?;
         }

@@ -1,6 +1,8 @@
 //! Records rejections: of an upload or a delivery that can never become a target.
 
-use tufline_store::{DELIVERIES, Event, Key, RejectedUpload, UploadKey, Uploads, VersionId, Written};
+use tufline_store::{
+    DELIVERIES, Event, Key, RejectedUpload, UploadKey, Uploads, VersionId, Written,
+};
 use tufline_tuf::Rejection;
 
 use crate::error::Result;
@@ -16,7 +18,12 @@ pub(crate) async fn reject(ports: &Ports, refused: &RefusedUpload) -> Result<()>
 }
 
 /// The same for an object in `uploads`, under the `name` by which people know it.
-pub(crate) async fn reject_at(ports: &Ports, uploads: &dyn Uploads, name: &str, refused: &RefusedUpload) -> Result<()> {
+pub(crate) async fn reject_at(
+    ports: &Ports,
+    uploads: &dyn Uploads,
+    name: &str,
+    refused: &RefusedUpload,
+) -> Result<()> {
     let RefusedUpload { upload, rejection } = refused;
     let version = upload.version.clone().unwrap_or(VersionId("null".into()));
     let key = Key::Rejected(UploadKey::new(name, &version));
@@ -27,7 +34,13 @@ pub(crate) async fn reject_at(ports: &Ports, uploads: &dyn Uploads, name: &str, 
     let place = uploads.place(&upload.name);
     tracing::warn!(upload = %version, name, ?code, reason, "upload rejected");
     measure::rejected();
-    let rejected = RejectedUpload { place, name: name.to_owned(), version: upload.version.clone(), code, reason };
+    let rejected = RejectedUpload {
+        place,
+        name: name.to_owned(),
+        version: upload.version.clone(),
+        code,
+        reason,
+    };
     ports.events.send(&[Event::UploadRejected(rejected.clone())]).await?;
     // A crash here sends the event twice. If the creation loses, another instance sent the event
     // too.

@@ -34,11 +34,21 @@ pub async fn removals_accepted(ports: &Ports, since: Time) -> Result<bool> {
 }
 
 /// Holds the batch's removals for an operator: writes a record to the ledger and raises the alarm.
-pub(crate) async fn hold_removals(ports: &Ports, edits: &[TargetEdit], removals: u64, targets: u64) -> Result<()> {
-    let names = edits.iter().filter(|edit| edit.edit == Edit::Remove).map(|edit| edit.name.clone()).collect();
+pub(crate) async fn hold_removals(
+    ports: &Ports,
+    edits: &[TargetEdit],
+    removals: u64,
+    targets: u64,
+) -> Result<()> {
+    let names = edits
+        .iter()
+        .filter(|edit| edit.edit == Edit::Remove)
+        .map(|edit| edit.name.clone())
+        .collect();
     let held = HeldRemovals { format: RECORD_FORMAT, names };
     let key = |bytes: &[u8]| Key::Held(Sha256::of(bytes));
-    let bytes = json::to_vec(&held).map_err(|error| StageError::Record("held".into(), error.into()))?;
+    let bytes =
+        json::to_vec(&held).map_err(|error| StageError::Record("held".into(), error.into()))?;
     let reason = format!(
         "{removals} of {targets} targets were removed at once; if that is meant, run `tufline \
          accept-removals`, else upload the targets again"

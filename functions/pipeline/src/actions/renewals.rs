@@ -48,22 +48,34 @@ pub(crate) async fn signed_by_others(
         Ok(bytes.is_some_and(|bytes| !is_signed(role, bytes, only)).then_some(file))
     };
     let reads: Vec<_> = reads.collect();
-    stream::iter(reads).buffered(REQUESTS_AT_ONCE).try_filter_map(signed_by_another).try_collect().await
+    stream::iter(reads)
+        .buffered(REQUESTS_AT_ONCE)
+        .try_filter_map(signed_by_another)
+        .try_collect()
+        .await
 }
 
 pub(crate) fn is_signed(role: OnlineRole, bytes: Bytes, only: &RoleKeys) -> bool {
     let verified: std::result::Result<(), VerifyError> = match role {
         OnlineRole::Timestamp => verify_published::<Timestamp>(bytes, only).map(drop),
         OnlineRole::Snapshot => verify_published::<Snapshot>(bytes, only).map(drop),
-        OnlineRole::Targets | OnlineRole::Bins => verify_published::<Targets>(bytes, only).map(drop),
+        OnlineRole::Targets | OnlineRole::Bins => {
+            verify_published::<Targets>(bytes, only).map(drop)
+        }
     };
     verified.is_ok()
 }
 
 /// Whether the published timestamp must be signed again: the root lists several keys for the role,
 /// and another one signs now.
-pub(crate) async fn timestamp_is_due(ports: &Ports, root: &Root, published: &Published) -> Result<bool> {
-    let Some(only) = only_signing(ports, root, OnlineRole::Timestamp).await? else { return Ok(false) };
+pub(crate) async fn timestamp_is_due(
+    ports: &Ports,
+    root: &Root,
+    published: &Published,
+) -> Result<bool> {
+    let Some(only) = only_signing(ports, root, OnlineRole::Timestamp).await? else {
+        return Ok(false);
+    };
     Ok(!is_signed(OnlineRole::Timestamp, published.stored.bytes.clone(), &only))
 }
 
@@ -91,7 +103,9 @@ pub(crate) async fn renewals(
             continue;
         }
         changes.push(match role {
-            OnlineRole::Targets => Change::Renew { role: RoleName::targets(), version: newest.top.document.version },
+            OnlineRole::Targets => {
+                Change::Renew { role: RoleName::targets(), version: newest.top.document.version }
+            }
             _ => Change::Renew { role: RoleName::snapshot(), version: newest.generation },
         });
     }
@@ -100,11 +114,16 @@ pub(crate) async fn renewals(
 
 /// The changes that make the newest key sign the bins: at most `most` of them. `newest` is the
 /// newest generation.
-pub(crate) async fn bins_renewals(ports: &Ports, newest: &Manifest, most: usize) -> Result<Vec<Change>> {
+pub(crate) async fn bins_renewals(
+    ports: &Ports,
+    newest: &Manifest,
+    most: usize,
+) -> Result<Vec<Change>> {
     // Where people sign `targets`, they start and end the replacement of the key.
     let offline = ports.config.offline_targets;
     if newest.old_bins_key.is_none() {
-        let is_due = !offline && !same_key(&newest.bins_key, &ports.signer.newest_key(OnlineRole::Bins).await?);
+        let is_due = !offline
+            && !same_key(&newest.bins_key, &ports.signer.newest_key(OnlineRole::Bins).await?);
         return Ok(is_due.then_some(Change::ReplaceBinsKey).into_iter().collect());
     }
     let (index, unread) = readable_below(&*ports.store, newest, |_| true).await;

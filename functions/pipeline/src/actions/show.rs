@@ -35,14 +35,16 @@ pub async fn show_generation(
         None => ledger::manifest(&*ports.store, checked.generation()).await?.timestamp_above,
     };
     let version = before + 1;
-    let draft = checked.timestamp(version, time::after(now, ports.config.expiry.timestamp.seconds()))?;
+    let draft =
+        checked.timestamp(version, time::after(now, ports.config.expiry.timestamp.seconds()))?;
     let newest = roots.first().ok_or(StageError::NotInitialised)?;
     let keys = RoleKeys::in_root(newest, &RoleName::timestamp())?;
     let key = signing_key(ports, &keys, OnlineRole::Timestamp).await?;
     let signed = sign_document(ports, draft, &keys, OnlineRole::Timestamp, &key).await?;
     for root in roots {
         let keys = RoleKeys::in_root(root, &RoleName::timestamp())?;
-        verify::<schema::Timestamp>(signed.bytes().clone(), &keys).map_err(|error| roots::not_under(root, error))?;
+        verify::<schema::Timestamp>(signed.bytes().clone(), &keys)
+            .map_err(|error| roots::not_under(root, error))?;
     }
     let document = Pointer::timestamp(&signed);
     let written = match published {

@@ -6,7 +6,9 @@ use tough::schema::key::Key as PublicKey;
 use tough::schema::{Root, Signature, Targets};
 use tufline_store::{Document, Key, OnlineRole, Store, Written};
 use tufline_tuf::delegations::PartyDocument;
-use tufline_tuf::{Draft, Manifest, Parties, RoleDocument, RoleKeys, RoleName, Signed, trie, verify};
+use tufline_tuf::{
+    Draft, Manifest, Parties, RoleDocument, RoleKeys, RoleName, Signed, trie, verify,
+};
 
 use crate::compute::compute;
 use crate::concurrency::at_once;
@@ -35,9 +37,17 @@ pub(crate) async fn is_signed(
 }
 
 /// Makes sure that a role's document, which `manifest` made, is signed.
-pub(crate) async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, draft: Draft<Targets>) -> Result<()> {
+pub(crate) async fn sign_role(
+    ports: &Ports,
+    root: &Root,
+    manifest: &Manifest,
+    draft: Draft<Targets>,
+) -> Result<()> {
     let (store, role) = (&*ports.store, draft.role().clone());
-    if store.exists(&Key::Metadata { role: role.clone(), version: draft.document().version.get() }).await? {
+    if store
+        .exists(&Key::Metadata { role: role.clone(), version: draft.document().version.get() })
+        .await?
+    {
         return Ok(());
     }
     let (keys, online, key) = match trie::parent(&role) {
@@ -48,7 +58,11 @@ pub(crate) async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, d
         }
         Some(parent) => {
             let delegations = trie::delegations(&parent, &manifest.bins_keys().listed())?;
-            (RoleKeys::in_delegations(&delegations, &role)?, OnlineRole::Bins, manifest.bins_key.clone())
+            (
+                RoleKeys::in_delegations(&delegations, &role)?,
+                OnlineRole::Bins,
+                manifest.bins_key.clone(),
+            )
         }
     };
     let signed = sign_document(ports, draft, &keys, online, &key).await?;
@@ -71,13 +85,19 @@ pub(crate) async fn copy_delivery(
     match ledger::create_same(store, &Document::signed(&signed)).await? {
         Written::Done => {}
         // As with our own documents, the gate refuses the stored one.
-        Written::Lost => tracing::error!(%role, document.version, "another document is stored where a party's belongs"),
+        Written::Lost => {
+            tracing::error!(%role, document.version, "another document is stored where a party's belongs")
+        }
     }
     Ok(())
 }
 
 /// Stores a signed document, unless its file exists already.
-pub(crate) async fn create_signed<T: RoleDocument>(ports: &Ports, keys: &RoleKeys, signed: &Signed<T>) -> Result<()> {
+pub(crate) async fn create_signed<T: RoleDocument>(
+    ports: &Ports,
+    keys: &RoleKeys,
+    signed: &Signed<T>,
+) -> Result<()> {
     let document = Document::signed(signed);
     if ports.store.create(&document).await? == Written::Done {
         return Ok(());
@@ -88,7 +108,8 @@ pub(crate) async fn create_signed<T: RoleDocument>(ports: &Ports, keys: &RoleKey
     // drafted again under a new version.
     let stored = ports.store.get(document.key()).await?;
     let sound = stored.is_some_and(|stored| {
-        verify::<T>(stored.bytes, keys).is_ok_and(|stored: Signed<T>| stored.document() == signed.document())
+        verify::<T>(stored.bytes, keys)
+            .is_ok_and(|stored: Signed<T>| stored.document() == signed.document())
     });
     if !sound {
         tracing::error!(key = %document.key(), "another document is stored where this one belongs");

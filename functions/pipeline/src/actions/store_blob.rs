@@ -67,7 +67,9 @@ pub(crate) async fn store_blob(
         match ports.blobs.keep(upload, source, &sha256).await? {
             Kept::Whole => break,
             Kept::Partly => contended = false,
-            Kept::Contended if contended => return Err(StageError::Contended("the copy of a large upload", 2)),
+            Kept::Contended if contended => {
+                return Err(StageError::Contended("the copy of a large upload", 2));
+            }
             Kept::Contended => {
                 contended = true;
                 continue;

@@ -68,7 +68,12 @@ pub(crate) async fn take_deliveries(
 }
 
 /// Looks at the files of a party. Those `asked` for may be new.
-async fn take_files(ports: &Ports, party: &RoleName, asked: Vec<RoleName>, judged: &mut Intake) -> Result<()> {
+async fn take_files(
+    ports: &Ports,
+    party: &RoleName,
+    asked: Vec<RoleName>,
+    judged: &mut Intake,
+) -> Result<()> {
     let parties = judged.others.parties.clone();
     let mut files = files(ports, &parties, party, asked).await?;
     settle_party(ports, parties, party, &mut files, judged).await
@@ -88,7 +93,8 @@ async fn settle_party(
     let settled = loop {
         let (own, whose) = (role.clone(), party.clone());
         let (documents, files) = (parties.documents.clone(), found.files.clone());
-        let mut settled = compute(move || judge_files(&own, &whose, &documents, &files, rules)).await;
+        let mut settled =
+            compute(move || judge_files(&own, &whose, &documents, &files, rules)).await;
         rejections.append(&mut settled.rejections);
         let mut missing = missing_bytes(ports, &settled, &found.files).await?;
         missing.extend(not_storable(ports, &settled).await?);
@@ -105,23 +111,31 @@ async fn settle_party(
     let new = settled.documents.into_iter().flatten().filter(|(_, taken)| taken.is_new);
     judged.taken.extend(new.map(|(_, taken)| taken.signed));
     judged.change(next, changes)?;
-    let uploads =
-        rejections.into_iter().filter_map(|(role, rejection)| Some((found.uploads.remove(&role)?, rejection)));
+    let uploads = rejections
+        .into_iter()
+        .filter_map(|(role, rejection)| Some((found.uploads.remove(&role)?, rejection)));
     judged.refused.extend(uploads.map(|(upload, rejection)| RefusedUpload { upload, rejection }));
     Ok(())
 }
 
 /// The files of the party `role`: of its own role, of the roles that these files name, and of the
 /// roles in `asked`.
-async fn files(ports: &Ports, parties: &Parties, role: &RoleName, asked: Vec<RoleName>) -> Result<PartyFiles> {
+async fn files(
+    ports: &Ports,
+    parties: &Parties,
+    role: &RoleName,
+    asked: Vec<RoleName>,
+) -> Result<PartyFiles> {
     let (mut found, mut todo, mut seen) = (PartyFiles::default(), asked, BTreeSet::new());
     todo.push(role.clone());
     while let Some(role) = todo.pop() {
         if !seen.insert(role.clone()) || seen.len() > MOST_FILES {
             continue;
         }
-        let (delivered, included) =
-            futures::try_join!(delivered(ports, &role), included_bytes(&*ports.store, parties, &role))?;
+        let (delivered, included) = futures::try_join!(
+            delivered(ports, &role),
+            included_bytes(&*ports.store, parties, &role)
+        )?;
         if let Some((upload, delivered)) = delivered {
             todo.extend(below(&role, &delivered.bytes).await);
             found.files.delivered.insert(role.clone(), delivered);
@@ -147,7 +161,9 @@ const MOST_FILES: usize = 32;
 
 /// The file that was delivered for `role`.
 async fn delivered(ports: &Ports, role: &RoleName) -> Result<Option<(Upload, Delivered)>> {
-    let Head::Object(upload) = ports.deliveries.head(&file_name(role)).await? else { return Ok(None) };
+    let Head::Object(upload) = ports.deliveries.head(&file_name(role)).await? else {
+        return Ok(None);
+    };
     // An unusable file holds no document, so it counts as absent.
     if upload.unusable.is_some() {
         return Ok(None);
@@ -158,15 +174,22 @@ async fn delivered(ports: &Ports, role: &RoleName) -> Result<Option<(Upload, Del
 }
 
 /// The new documents that list targets whose bytes are not stored, and why they are refused.
-async fn missing_bytes(ports: &Ports, settled: &Judged, files: &Files) -> Result<BTreeMap<RoleName, Rejection>> {
+async fn missing_bytes(
+    ports: &Ports,
+    settled: &Judged,
+    files: &Files,
+) -> Result<BTreeMap<RoleName, Rejection>> {
     let mut missing = BTreeMap::new();
     let new = settled.documents.iter().flatten().filter(|(_, taken)| taken.is_new);
     for (role, taken) in new {
-        let before =
-            OptionFuture::from(files.included.get(role).cloned().map(|bytes| compute(move || parse_targets(&bytes))));
+        let before = OptionFuture::from(
+            files.included.get(role).cloned().map(|bytes| compute(move || parse_targets(&bytes))),
+        );
         let before = before.await.flatten();
         let added = taken.signed.document().targets.iter().filter(|(name, target)| {
-            before.as_ref().is_none_or(|before: &Targets| before.targets.get(*name) != Some(*target))
+            before
+                .as_ref()
+                .is_none_or(|before: &Targets| before.targets.get(*name) != Some(*target))
         });
         let looks = added.map(|(name, target)| async move {
             let is_there = match digest_of(target) {
@@ -176,7 +199,8 @@ async fn missing_bytes(ports: &Ports, settled: &Judged, files: &Files) -> Result
             };
             Ok::<_, StageError>((!is_there).then(|| name.raw().to_owned()))
         });
-        let looked = some_at_once(HEADS_AT_ONCE, looks).await.into_iter().collect::<Result<Vec<_>>>()?;
+        let looked =
+            some_at_once(HEADS_AT_ONCE, looks).await.into_iter().collect::<Result<Vec<_>>>()?;
         let names: BTreeSet<String> = looked.into_iter().flatten().collect();
         if let Some(first) = names.first() {
             let others = names.len() - 1;

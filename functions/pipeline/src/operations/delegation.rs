@@ -29,7 +29,13 @@ const ATTEMPTS: usize = 100;
 /// # Errors
 /// [`StageError::Refused`]: nothing was written, or the decision was waived because it came to hide
 /// targets.
-pub async fn change(store: &dyn Store, config: &Config, now: Time, role: &RoleName, edit: &PartyEdit) -> Result<u64> {
+pub async fn change(
+    store: &dyn Store,
+    config: &Config,
+    now: Time,
+    role: &RoleName,
+    edit: &PartyEdit,
+) -> Result<u64> {
     if config.offline_targets && !matches!(edit, PartyEdit::Remove { .. }) {
         return Err(StageError::refused(format!(
             "{role} refused: people sign the targets role here (offline_targets), but a party's \
@@ -50,7 +56,8 @@ pub async fn change(store: &dyn Store, config: &Config, now: Time, role: &RoleNa
             refusal = expect_possible(store, base, role, edit).await.err();
         }
         let top = RoleName::targets();
-        let renew = if judged.changes_targets { BTreeSet::from([top.clone()]) } else { BTreeSet::new() };
+        let renew =
+            if judged.changes_targets { BTreeSet::from([top.clone()]) } else { BTreeSet::new() };
         let known = KnownBase::read(store, base, &[Place::Role(&top)]).await?;
         let (bins, policy) = (base.bins_keys(), policy(config, None, now));
         let batch = Additions::new(&renew, &bins, &judged);
@@ -59,7 +66,9 @@ pub async fn change(store: &dyn Store, config: &Config, now: Time, role: &RoleNa
         };
         let generation = manifest.generation;
         // A crash after this: refresh sends sign's message.
-        if ledger::create_manifest(store, &manifest).await? == Written::Done && manifest.decisions >= number {
+        if ledger::create_manifest(store, &manifest).await? == Written::Done
+            && manifest.decisions >= number
+        {
             return refusal.map_or(Ok(generation), Err);
         }
     }
@@ -75,22 +84,27 @@ async fn decide(store: &dyn Store, now: Time, role: &RoleName, edit: &PartyEdit)
         let mut judged = Intake::unchanged(base, read_parties(store, base).await?, now);
         carry_out(store, base, &mut judged).await?;
         if judged.has_rest {
-            let why = format!("{role}: more than {MOST_DECISIONS} decisions wait; try again in a minute");
+            let why =
+                format!("{role}: more than {MOST_DECISIONS} decisions wait; try again in a minute");
             return Err(StageError::refused(why));
         }
         let Others { parties: before, decisions, .. } = judged.others;
-        let refused =
-            |error: tufline_tuf::delegations::BadDelegation| StageError::refused_for(error.to_string(), error);
+        let refused = |error: tufline_tuf::delegations::BadDelegation| {
+            StageError::refused_for(error.to_string(), error)
+        };
         let next = before.edit(role, edit.clone()).map_err(refused)?;
         match edit {
-            PartyEdit::Create { .. } | PartyEdit::Remove { .. } => expect_possible(store, base, role, edit).await?,
+            PartyEdit::Create { .. } | PartyEdit::Remove { .. } => {
+                expect_possible(store, base, role, edit).await?
+            }
             PartyEdit::AddKey { .. } | PartyEdit::RemoveKey { .. } => {
                 expect_verified(store, &next, role, now).await?;
             }
         }
         let number = decisions.saturating_add(1);
         let decision = Decision { format: PARTIES_FORMAT, role: role.clone(), edit: edit.clone() };
-        if store.create(&ledger::record(Key::Decision(number), &decision)?).await? == Written::Done {
+        if store.create(&ledger::record(Key::Decision(number), &decision)?).await? == Written::Done
+        {
             return Ok(number);
         }
     }
@@ -98,7 +112,12 @@ async fn decide(store: &dyn Store, now: Time, role: &RoleName, edit: &PartyEdit)
 }
 
 /// The generation that carried out a decision, or the reason why none did.
-async fn carried_out(store: &dyn Store, newest: &Manifest, role: &RoleName, edit: &PartyEdit) -> Result<u64> {
+async fn carried_out(
+    store: &dyn Store,
+    newest: &Manifest,
+    role: &RoleName,
+    edit: &PartyEdit,
+) -> Result<u64> {
     let found = read_parties(store, newest).await?;
     let is_there = found.parties.get(role).is_some_and(|party| party.state != PartyState::Removed);
     match edit {
@@ -115,8 +134,16 @@ async fn carried_out(store: &dyn Store, newest: &Manifest, role: &RoleName, edit
 }
 
 /// Refuses keys under which the party's delivered documents would no longer verify.
-async fn expect_verified(store: &dyn Store, next: &Parties, role: &RoleName, now: Time) -> Result<()> {
-    let Some(party) = next.parties.get(role).filter(|party| party.state == PartyState::Listed) else { return Ok(()) };
+async fn expect_verified(
+    store: &dyn Store,
+    next: &Parties,
+    role: &RoleName,
+    now: Time,
+) -> Result<()> {
+    let Some(party) = next.parties.get(role).filter(|party| party.state == PartyState::Listed)
+    else {
+        return Ok(());
+    };
     let found = included(store, next, role).await?;
     let rules = DeliveryRules { nested: true, now };
     if judge_files(role, party, &next.documents, &found.files, rules).documents.is_some() {

@@ -15,7 +15,9 @@ use bytes::Bytes;
 use tufline_store::{BoxedError, Document, Hint, Key, OnlineRole, Store, Written};
 use tufline_tuf::config::Lifetime;
 use tufline_tuf::generation::{self, UsedUp};
-use tufline_tuf::root::{self, Chain, FitRoot, OnlineKeys, PinnedRoot, RootFile, adopt, same_key, succeed};
+use tufline_tuf::root::{
+    self, Chain, FitRoot, OnlineKeys, PinnedRoot, RootFile, adopt, same_key, succeed,
+};
 use tufline_tuf::{Content, RoleKeys, RoleName, TargetName, Time, time};
 
 use crate::error::{Result, StageError};
@@ -78,7 +80,11 @@ impl Old {
     /// # Errors
     /// [`StageError::Refused`].
     /// [`StageError::Refused`].
-    pub fn expect_first(&self, pinned: Option<PinnedRoot>, remedy: impl FnOnce(PinnedRoot) -> String) -> Result<()> {
+    pub fn expect_first(
+        &self,
+        pinned: Option<PinnedRoot>,
+        remedy: impl FnOnce(PinnedRoot) -> String,
+    ) -> Result<()> {
         let first = self.first()?;
         if pinned.map_or(first.version == 1, |pinned| pinned == first) {
             return Ok(());
@@ -102,8 +108,10 @@ impl Old {
     pub fn check(&self, largest_target: u64) -> Result<()> {
         let newest = self.newest_root()?;
         root::check_holders(&newest)?;
-        let (root, UsedUp { timestamp, snapshot, targets }) = (newest.newest().version.get(), self.used_up);
-        for (role, version) in [("root", root), ("timestamp", timestamp), ("snapshot", snapshot), ("targets", targets)]
+        let (root, UsedUp { timestamp, snapshot, targets }) =
+            (newest.newest().version.get(), self.used_up);
+        for (role, version) in
+            [("root", root), ("timestamp", timestamp), ("snapshot", snapshot), ("targets", targets)]
         {
             if version > HIGHEST_VERSION {
                 return Err(StageError::refused(format!(
@@ -115,8 +123,9 @@ impl Old {
         for (name, content) in &self.targets {
             let custom = serde_json::to_string(&content.custom)
                 .map_err(|error| StageError::Record("custom metadata".into(), error.into()))?;
-            let refuse =
-                |why: BoxedError| StageError::refused_for(format!("the target {name} can't be kept: {why}"), why);
+            let refuse = |why: BoxedError| {
+                StageError::refused_for(format!("the target {name} can't be kept: {why}"), why)
+            };
             tufline_tuf::custom::parse(&custom).map_err(|refusal| refuse(refusal.into()))?;
             if content.length > largest_target {
                 let why = format!(
@@ -135,7 +144,12 @@ impl Old {
     ///
     /// # Errors
     /// [`StageError::Root`] if not every client can use one of the root keys.
-    pub fn next_root(&self, online: OnlineKeys, now: Time, lifetime: &Lifetime) -> Result<RootFile> {
+    pub fn next_root(
+        &self,
+        online: OnlineKeys,
+        now: Time,
+        lifetime: &Lifetime,
+    ) -> Result<RootFile> {
         Ok(adopt(&self.newest_root()?, online, time::after(now, lifetime.seconds()))?)
     }
 }
@@ -149,9 +163,11 @@ pub async fn fit(ports: &Ports, old: &Old, next: &RootFile) -> Result<FitRoot> {
     let chain = old.newest_root()?;
     let fit = succeed(chain.newest(), next, ports.clock.now())?;
     let OnlineKeys { targets, snapshot, timestamp } = online_keys(&*ports.signer).await?;
-    for (role, key) in
-        [(RoleName::targets(), targets), (RoleName::snapshot(), snapshot), (RoleName::timestamp(), timestamp)]
-    {
+    for (role, key) in [
+        (RoleName::targets(), targets),
+        (RoleName::snapshot(), snapshot),
+        (RoleName::timestamp(), timestamp),
+    ] {
         let keys = RoleKeys::in_root(fit.root(), &role)?;
         if keys.only(&key).is_none() || keys.keys().count() != 1 || keys.threshold() != 1 {
             return Err(StageError::refused(format!(
@@ -163,7 +179,9 @@ pub async fn fit(ports: &Ports, old: &Old, next: &RootFile) -> Result<FitRoot> {
         // Clients forget the timestamp and snapshot that they have only when the role's key changes
         // (TUF specification, 5.3.11). With the same key they would refuse the new snapshot, which
         // lacks roles that the old one listed.
-        if role != RoleName::targets() && chain.newest().keys.values().any(|known| same_key(known, &key)) {
+        if role != RoleName::targets()
+            && chain.newest().keys.values().any(|known| same_key(known, &key))
+        {
             return Err(StageError::refused(format!(
                 "the old root lists this repository's {role} key: import with new keys"
             )));
@@ -195,7 +213,11 @@ pub async fn import(ports: &Ports, old: &Old, next: &FitRoot) -> Result<u64> {
 ///
 /// # Errors
 /// [`StageError::Refused`] if another repository is there.
-pub async fn taken_over(store: &dyn Store, old: &Old, next: Option<&FitRoot>) -> Result<Option<u64>> {
+pub async fn taken_over(
+    store: &dyn Store,
+    old: &Old,
+    next: Option<&FitRoot>,
+) -> Result<Option<u64>> {
     let other = || StageError::refused("there is a repository already: import into a new one");
     if let Some(first) = roots::first(store).await?
         && old.roots.first() != Some(&first.bytes)
@@ -220,7 +242,10 @@ pub async fn taken_over(store: &dyn Store, old: &Old, next: Option<&FitRoot>) ->
 pub async fn take_over(ports: &Ports, old: &Old, next: &FitRoot) -> Result<()> {
     let store = &*ports.store;
     let first = old.first()?;
-    let before = old.before.iter().filter_map(|(version, bytes)| Document::before(first, *version, bytes.clone()));
+    let before = old
+        .before
+        .iter()
+        .filter_map(|(version, bytes)| Document::before(first, *version, bytes.clone()));
     for document in before {
         // A file there may come from an earlier run, or from anybody. It harms no device that could
         // follow.
@@ -235,7 +260,8 @@ pub async fn take_over(ports: &Ports, old: &Old, next: &FitRoot) -> Result<()> {
         None => begin(ports, old).await,
         Some(found) => {
             let manifest = ledger::manifest(store, found).await?;
-            let first_serial = manifest.changed.values().map(|entry| entry.version).min().unwrap_or(u64::MAX);
+            let first_serial =
+                manifest.changed.values().map(|entry| entry.version).min().unwrap_or(u64::MAX);
             // An earlier run made it. The other repository must not have gone on since.
             if found < generation
                 || manifest.timestamp_above < old.used_up.timestamp
@@ -255,7 +281,8 @@ pub async fn take_over(ports: &Ports, old: &Old, next: &FitRoot) -> Result<()> {
 async fn begin(ports: &Ports, old: &Old) -> Result<()> {
     let bins_key = ports.signer.newest_key(OnlineRole::Bins).await?;
     let targets = old.targets.clone().into_iter().collect();
-    let (first, drafts) = generation::imported(&old.used_up, bins_key, targets, ports.policy(None))?;
+    let (first, drafts) =
+        generation::imported(&old.used_up, bins_key, targets, ports.policy(None))?;
     ledger::begin(&*ports.store, &first, &drafts).await
 }
 
@@ -275,7 +302,11 @@ async fn hash_all(ports: &Ports, old: &Old) -> Result<()> {
     for batch in names.chunks(BATCH) {
         let mut left: Vec<(&TargetName, &Content)> = batch.to_vec();
         while !left.is_empty() {
-            let hint = |name: &TargetName| Hint { name: name.as_str().to_owned(), removed: false, version: None };
+            let hint = |name: &TargetName| Hint {
+                name: name.as_str().to_owned(),
+                removed: false,
+                version: None,
+            };
             let hints: Vec<Hint> = left.iter().map(|(name, _)| hint(name)).collect();
             // Each call does a part of a large upload.
             let failures = hash(ports, Turn::Large { until: Time::MAX }, &hints).await;
@@ -312,7 +343,8 @@ pub enum Standing {
 /// # Errors
 /// A request failed.
 pub async fn standing(ports: &Ports, name: &TargetName, content: &Content) -> Result<Standing> {
-    let (Current::Object(accepted), _, receipt) = current_and_receipt(ports, name, None).await? else {
+    let (Current::Object(accepted), _, receipt) = current_and_receipt(ports, name, None).await?
+    else {
         return Ok(Standing::Missing);
     };
     let sha256 = known_digest(&accepted.upload, receipt.as_ref());

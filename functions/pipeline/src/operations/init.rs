@@ -30,10 +30,10 @@ pub async fn init(ports: &Ports, root_key: &dyn Sign, bins: FirstBins) -> Result
         let keys = own_keys(draft.document())?;
         let id = key_id(&root_key.tuf_key())?;
         let prepared = draft.prepare()?;
-        let sig = root_key
-            .sign(prepared.message(), &SystemRandom::new())
-            .await
-            .map_err(|error| StageError::refused_for(format!("the root key does not sign: {error}"), error))?;
+        let sig =
+            root_key.sign(prepared.message(), &SystemRandom::new()).await.map_err(|error| {
+                StageError::refused_for(format!("the root key does not sign: {error}"), error)
+            })?;
         let signed = prepared.sign(vec![Signature { keyid: id, sig: sig.into() }], &keys)?;
         if store.create(&Document::signed(&signed)).await? == Written::Lost {
             return Err(StageError::refused("somebody else created a root at the same time"));

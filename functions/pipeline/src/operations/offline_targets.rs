@@ -21,7 +21,8 @@ use tufline_tuf::generation::outdated_bins;
 use tufline_tuf::generation::{Folding, targets_document};
 use tufline_tuf::index::Place;
 use tufline_tuf::{
-    AddressedDraft, BinsKeys, Config, Draft, Manifest, Parties, RoleKeys, RoleName, Signed, Time, foreign, verify,
+    AddressedDraft, BinsKeys, Config, Draft, Manifest, Parties, RoleKeys, RoleName, Signed, Time,
+    foreign, verify,
 };
 
 use crate::actions::intake::Intake;
@@ -52,7 +53,13 @@ pub struct ToSign {
 ///
 /// # Errors
 /// [`StageError::Refused`]: nothing was written.
-pub async fn next(store: &dyn Store, signer: &dyn Signer, config: &Config, now: Time, expires: Time) -> Result<ToSign> {
+pub async fn next(
+    store: &dyn Store,
+    signer: &dyn Signer,
+    config: &Config,
+    now: Time,
+    expires: Time,
+) -> Result<ToSign> {
     expect_offline(config)?;
     for _ in 0..ATTEMPTS {
         let tip = Tip::read(store).await?;
@@ -63,8 +70,10 @@ pub async fn next(store: &dyn Store, signer: &dyn Signer, config: &Config, now: 
         let others = Intake::unchanged(base, parties, now).others;
         let (nothing, index) = (BTreeSet::new(), read_index(store, base, &[]).await?);
         let policy = policy(config, None, now);
-        let mut folding = Folding::new(base, index, &[], &nothing, base.bins_keys(), &others, policy)?;
-        let mut document = |keys: &BinsKeys| targets_document(folding.reserve(), expires, &keys.listed());
+        let mut folding =
+            Folding::new(base, index, &[], &nothing, base.bins_keys(), &others, policy)?;
+        let mut document =
+            |keys: &BinsKeys| targets_document(folding.reserve(), expires, &keys.listed());
         let next = document(&keys)?;
         let last = keys.old.is_some().then(|| document(&keys.alone())).transpose()?;
         if ledger::create_manifest(store, &folding.finish()?.manifest).await? == Written::Done {
@@ -79,13 +88,22 @@ pub async fn next(store: &dyn Store, signer: &dyn Signer, config: &Config, now: 
 ///
 /// # Errors
 /// [`StageError::Refused`], [`StageError::Document`]: nothing was written.
-pub async fn publish(store: &dyn Store, signer: &dyn Signer, config: &Config, now: Time, file: Bytes) -> Result<u64> {
+pub async fn publish(
+    store: &dyn Store,
+    signer: &dyn Signer,
+    config: &Config,
+    now: Time,
+    file: Bytes,
+) -> Result<u64> {
     expect_offline(config)?;
     let root = roots::newest(store).await?;
     let document: Signed<Targets> =
-        verify(file.clone(), &RoleKeys::in_root(&root, &RoleName::targets())?)?.expect_fresh(now)?;
-    foreign::read::<Targets>(&file).map_err(|why| refused(&format!("not all clients read it alike: {why}")))?;
-    let draft = AddressedDraft::try_from(Draft::new(RoleName::targets(), document.document().clone()))?;
+        verify(file.clone(), &RoleKeys::in_root(&root, &RoleName::targets())?)?
+            .expect_fresh(now)?;
+    foreign::read::<Targets>(&file)
+        .map_err(|why| refused(&format!("not all clients read it alike: {why}")))?;
+    let draft =
+        AddressedDraft::try_from(Draft::new(RoleName::targets(), document.document().clone()))?;
     for _ in 0..ATTEMPTS {
         let tip = Tip::read(store).await?;
         let base = tip.base()?;
@@ -113,7 +131,9 @@ pub async fn publish(store: &dyn Store, signer: &dyn Signer, config: &Config, no
         let known = KnownBase::read(store, base, &places).await?;
         let judged = Intake::unchanged(base, parties, now);
         let batch = Additions { adopted: Some(&draft), ..Additions::new(&renew, &bins, &judged) };
-        let Some(manifest) = make_generation(store, base, &known, &[], batch, policy(config, None, now)).await? else {
+        let Some(manifest) =
+            make_generation(store, base, &known, &[], batch, policy(config, None, now)).await?
+        else {
             continue;
         };
         if ledger::create_manifest(store, &manifest).await? == Written::Done {
@@ -132,18 +152,28 @@ struct Due {
 
 /// What else is needed with this document after `base`. The document must list the keys of the bins
 /// as they are, or as they may be next.
-async fn due(store: &dyn Store, signer: &dyn Signer, base: &Manifest, document: &Signed<Targets>) -> Result<Due> {
+async fn due(
+    store: &dyn Store,
+    signer: &dyn Signer,
+    base: &Manifest,
+    document: &Signed<Targets>,
+) -> Result<Due> {
     let bins = base.bins_keys();
     if lists(document, &bins)? {
         return Ok(Due { bins, renew: BTreeSet::new() });
     }
     let newest = signer.newest_key(OnlineRole::Bins).await?;
-    let (with, index) = (BinsKeys::with(base, &newest), read_index_below(store, base, |_| true).await?);
+    let (with, index) =
+        (BinsKeys::with(base, &newest), read_index_below(store, base, |_| true).await?);
     if let Some(bins) = BinsKeys::next(base, &index, &newest)
         && lists(document, &bins)?
     {
-        let delegating = index.entries().filter(|(_, entry)| entry.bins.is_some()).map(|(role, _)| role);
-        return Ok(Due { bins, renew: delegating.filter(|role| *role != RoleName::targets()).collect() });
+        let delegating =
+            index.entries().filter(|(_, entry)| entry.bins.is_some()).map(|(role, _)| role);
+        return Ok(Due {
+            bins,
+            renew: delegating.filter(|role| *role != RoleName::targets()).collect(),
+        });
     }
     if !lists(document, &with.alone())? {
         return Err(refused(
@@ -152,7 +182,9 @@ async fn due(store: &dyn Store, signer: &dyn Signer, base: &Manifest, document: 
         ));
     }
     if bins.old.is_none() {
-        return Err(refused("it drops the key that signed the bins; first publish the document that lists both keys"));
+        return Err(refused(
+            "it drops the key that signed the bins; first publish the document that lists both keys",
+        ));
     }
     let left = outdated_bins(base, &index).count();
     Err(refused(&format!(
@@ -182,7 +214,9 @@ fn expect_fit(base: &Manifest, parties: &Parties) -> Result<()> {
              with --bins 256",
         ));
     }
-    if let Some((party, _)) = parties.parties.iter().find(|(_, party)| party.state != PartyState::Removed) {
+    if let Some((party, _)) =
+        parties.parties.iter().find(|(_, party)| party.state != PartyState::Removed)
+    {
         return Err(refused(&format!(
             "there is a delegation to {party}, whose delivery may change it at any time; remove \
              the delegation first"

@@ -19,7 +19,9 @@
 use bytes::Bytes;
 use tough::schema::{Root, Targets, Timestamp};
 use tufline_store::{Clock, Document, Key, OnlineRole, Signer, Store, Written};
-use tufline_tuf::root::{FitRoot, PublishedRoot, RootError, RootFile, begin, contents, only_adds, succeed};
+use tufline_tuf::root::{
+    FitRoot, PublishedRoot, RootError, RootFile, begin, contents, only_adds, succeed,
+};
 use tufline_tuf::{RoleKeys, RoleName, VerifyError, verify_published};
 
 use crate::error::{Result, StageError};
@@ -65,7 +67,12 @@ pub enum Concluded {
 ///
 /// # Errors
 /// [`StageError::Root`] and [`StageError::Refused`]: nothing was written.
-pub async fn publish_first(store: &dyn Store, signer: &dyn Signer, clock: &dyn Clock, file: &RootFile) -> Result<()> {
+pub async fn publish_first(
+    store: &dyn Store,
+    signer: &dyn Signer,
+    clock: &dyn Clock,
+    file: &RootFile,
+) -> Result<()> {
     if let Some(chain) = roots::chain(store).await? {
         if roots::first(store).await?.is_some_and(|stored| is_same(file, &stored.bytes)) {
             return Ok(());
@@ -96,7 +103,12 @@ pub async fn publish_first(store: &dyn Store, signer: &dyn Signer, clock: &dyn C
 ///
 /// # Errors
 /// [`StageError::Root`] and [`StageError::Refused`]: nothing was written.
-pub async fn propose(store: &dyn Store, clock: &dyn Clock, file: &RootFile, attempt: String) -> Result<Proposed> {
+pub async fn propose(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    file: &RootFile,
+    attempt: String,
+) -> Result<Proposed> {
     let chain = roots::chain(store).await?.ok_or(StageError::NotInitialised)?;
     let newest = chain.newest();
     if is_same(file, chain.newest_bytes()) {
@@ -115,7 +127,11 @@ pub async fn propose(store: &dyn Store, clock: &dyn Clock, file: &RootFile, atte
         Intents::write(store, &attempt, Some(&intent), published).await?;
         let now = timestamp_version(store).await?;
         if now == replaces {
-            return Ok(Proposed::Now(Box::new(Proposal { root, attempt, replaces: Some(replaces) })));
+            return Ok(Proposed::Now(Box::new(Proposal {
+                root,
+                attempt,
+                replaces: Some(replaces),
+            })));
         }
         // Another stage showed something before the intent was written, and yet another may be
         // about to go on from that.
@@ -130,7 +146,11 @@ pub async fn propose(store: &dyn Store, clock: &dyn Clock, file: &RootFile, atte
 /// # Errors
 /// [`StageError::Refused`] and [`StageError::Root`]: the root must not be published. After
 /// [`StageError::Store`] nobody knows whether it was published or will be, so the intent must stay.
-pub async fn conclude(store: &dyn Store, clock: &dyn Clock, proposal: &Proposal) -> Result<Concluded> {
+pub async fn conclude(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    proposal: &Proposal,
+) -> Result<Concluded> {
     if let Some(replaces) = proposal.replaces
         && timestamp_version(store).await? <= replaces
     {
@@ -192,7 +212,9 @@ async fn create(store: &dyn Store, fit: &FitRoot) -> Result<()> {
         Written::Done => Ok(()),
         Written::Lost => {
             let version = fit.signed().version();
-            Err(StageError::refused(format!("another root of version {version} was published meanwhile")))
+            Err(StageError::refused(format!(
+                "another root of version {version} was published meanwhile"
+            )))
         }
     }
 }
@@ -208,7 +230,8 @@ async fn timestamp_version(store: &dyn Store) -> Result<u64> {
 
 fn refusal(root: &FitRoot, error: VerifyError) -> StageError {
     let version = root.signed().version();
-    let told = format!("what is published would not verify under version {version} of the root: {error}");
+    let told =
+        format!("what is published would not verify under version {version} of the root: {error}");
     StageError::refused_for(told, error)
 }
 
@@ -216,15 +239,23 @@ fn refusal(root: &FitRoot, error: VerifyError) -> StageError {
 /// count for the timestamp, the snapshot and the top-level targets role, so these are verified.
 /// Everything else was checked when it was shown, and does not depend on the root. Expiries are not
 /// checked: expired documents can be renewed under the new root.
-async fn check_published(store: &dyn Store, root: &Root) -> Result<std::result::Result<(), VerifyError>> {
+async fn check_published(
+    store: &dyn Store,
+    root: &Root,
+) -> Result<std::result::Result<(), VerifyError>> {
     let Some(published) = ledger::published(store).await? else { return Ok(Ok(())) };
     let keys = |role: &RoleName| RoleKeys::in_root(root, role);
     let verified = async {
-        verify_published::<Timestamp>(published.stored.bytes.clone(), &keys(&RoleName::timestamp())?)?;
+        verify_published::<Timestamp>(
+            published.stored.bytes.clone(),
+            &keys(&RoleName::timestamp())?,
+        )?;
         let role = RoleName::targets();
-        let version = ledger::published_versions(store, root, Some(&published)).await?.remove(&role);
         let version =
-            version.ok_or_else(|| StageError::Record("snapshot".into(), "it lists no targets.json".into()))?;
+            ledger::published_versions(store, root, Some(&published)).await?.remove(&role);
+        let version = version.ok_or_else(|| {
+            StageError::Record("snapshot".into(), "it lists no targets.json".into())
+        })?;
         let bytes = ledger::published_file(store, &Key::Metadata { role, version }).await?;
         verify_published::<Targets>(bytes, &keys(&RoleName::targets())?)?;
         Ok(())

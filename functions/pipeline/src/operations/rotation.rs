@@ -77,10 +77,17 @@ pub async fn look(
     Ok(Rotation { newest, older, step })
 }
 
-async fn bins_step(store: &dyn Store, config: &Config, newest_key: &PublicKey, older: &[PublicKey]) -> Result<Step> {
+async fn bins_step(
+    store: &dyn Store,
+    config: &Config,
+    newest_key: &PublicKey,
+    older: &[PublicKey],
+) -> Result<Step> {
     let tip = Tip::read(store).await?;
     let (manifest, newest) = (&tip.shown, tip.newest());
-    let replaced = |manifest: &Manifest| same_key(&manifest.bins_key, newest_key) && manifest.old_bins_key.is_none();
+    let replaced = |manifest: &Manifest| {
+        same_key(&manifest.bins_key, newest_key) && manifest.old_bins_key.is_none()
+    };
     if replaced(manifest) && replaced(newest) && older.is_empty() {
         return Ok(Step::Rested);
     }

@@ -61,11 +61,17 @@ impl Deadline {
     /// Removes from `chain` the generations that are newer than the one whose judgement an earlier
     /// run left unfinished, if that judgement can be continued. Newer generations wait for it.
     /// Returns whether it removed any.
-    pub(crate) fn shorten(&self, published: u64, chain: &mut Vec<impl Borrow<Manifest>>, now: Time) -> bool {
+    pub(crate) fn shorten(
+        &self,
+        published: u64,
+        chain: &mut Vec<impl Borrow<Manifest>>,
+        now: Time,
+    ) -> bool {
         let kept = self.lock();
         let kept = kept.as_ref().filter(|kept| kept.published == published && is_fresh(kept, now));
-        let place =
-            kept.and_then(|kept| chain.iter().position(|manifest| manifest.borrow().generation == kept.generation));
+        let place = kept.and_then(|kept| {
+            chain.iter().position(|manifest| manifest.borrow().generation == kept.generation)
+        });
         let count = chain.len();
         chain.truncate(place.map_or(count, |place| place + 1));
         chain.len() < count
@@ -122,7 +128,10 @@ mod tests {
             let taken = deadline.take(published, generation, after(seconds));
             assert_eq!(!taken.said.is_empty(), counts, "{published} {generation} {seconds}");
             let begun = if counts { since } else { after(seconds) };
-            assert_eq!((taken.published, taken.generation, taken.since), (published, generation, begun));
+            assert_eq!(
+                (taken.published, taken.generation, taken.since),
+                (published, generation, begun)
+            );
             assert!(deadline.take(4, 9, since).said.is_empty(), "it is taken once");
         }
     }

@@ -31,7 +31,10 @@ struct Buffers {
 
 impl Default for ReadingMemory {
     fn default() -> Self {
-        Self(Arc::new(Buffers { kib: Arc::new(Semaphore::new(MOST_KIB as usize)), free: Mutex::default() }))
+        Self(Arc::new(Buffers {
+            kib: Arc::new(Semaphore::new(MOST_KIB as usize)),
+            free: Mutex::default(),
+        }))
     }
 }
 

@@ -44,10 +44,12 @@ pub async fn deliver(ports: &Ports, hints: &[Hint]) -> Result<()> {
 async fn look(ports: &Ports, name: &str, hints: &[&Hint]) -> Result<()> {
     // A deleted file changes nothing: only an operator ends a delegation.
     let Head::Object(upload) = ports.deliveries.head(name).await? else { return Ok(()) };
-    let superseded = hints.iter().filter(|hint| !hint.removed).filter_map(|hint| hint.version.as_ref());
+    let superseded =
+        hints.iter().filter(|hint| !hint.removed).filter_map(|hint| hint.version.as_ref());
     let superseded = superseded.filter(|version| Some(*version) != upload.version.as_ref());
-    let events: Vec<Event> =
-        superseded.map(|version| Event::UploadSuperseded { name: told(name), version: version.clone() }).collect();
+    let events: Vec<Event> = superseded
+        .map(|version| Event::UploadSuperseded { name: told(name), version: version.clone() })
+        .collect();
     match check(ports, name, &upload).await? {
         Ok(role) => {
             let message = Message::Changes(vec![Change::Delivery { role }]);
@@ -62,14 +64,23 @@ async fn look(ports: &Ports, name: &str, hints: &[&Hint]) -> Result<()> {
 }
 
 /// The role whose document this could be, or why it can be none.
-async fn check(ports: &Ports, name: &str, upload: &Upload) -> Result<std::result::Result<RoleName, Rejection>> {
+async fn check(
+    ports: &Ports,
+    name: &str,
+    upload: &Upload,
+) -> Result<std::result::Result<RoleName, Rejection>> {
     let role = name.strip_suffix(".json").and_then(|role| role.parse::<RoleName>().ok());
     let Some(role) = role.filter(|role| file_name(role) == name) else {
-        let why = format!("{DELIVERIES}{name} refused: it is not called ROLE.json after a role; rename it");
+        let why = format!(
+            "{DELIVERIES}{name} refused: it is not called ROLE.json after a role; rename it"
+        );
         return Ok(Err(Rejection::new(RejectionCode::Delegation, why)));
     };
     if let Some(why) = &upload.unusable {
-        return Ok(Err(Rejection::new(RejectionCode::NotAFile, format!("{DELIVERIES}{name}: {why}"))));
+        return Ok(Err(Rejection::new(
+            RejectionCode::NotAFile,
+            format!("{DELIVERIES}{name}: {why}"),
+        )));
     }
     let bytes = ports.deliveries.read(upload, 0, LARGEST_DELIVERY + 1).await?;
     Ok(compute(move || check_form(&role, &bytes).map(|()| role)).await)

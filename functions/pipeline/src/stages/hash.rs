@@ -42,7 +42,8 @@ pub async fn hash(ports: &Ports, turn: Turn, hints: &[Hint]) -> Vec<Option<Arc<S
     let looked = at_once(looks).await;
 
     let mut failures: Vec<Option<Arc<StageError>>> = vec![None; hints.len()];
-    let (mut messages, mut changes, mut events, mut done) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut messages, mut changes, mut events, mut done) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (name, look, indices) in looked {
         match look {
             Ok(found) => {
@@ -124,7 +125,11 @@ async fn look(ports: &Ports, turn: Turn, raw: &str, hints: &[&Hint]) -> Result<F
                 BlobStep::GoOn => {
                     // The hint says "created", whatever kind of hint led here: a later removal has
                     // a message of its own.
-                    found.go_on = Some(Hint { name: raw.to_owned(), removed: false, version: Some(accepted.version) });
+                    found.go_on = Some(Hint {
+                        name: raw.to_owned(),
+                        removed: false,
+                        version: Some(accepted.version),
+                    });
                 }
                 BlobStep::LeftToAnother => {}
             }
@@ -134,13 +139,16 @@ async fn look(ports: &Ports, turn: Turn, raw: &str, hints: &[&Hint]) -> Result<F
         // target stays.
         Current::Gone { .. } | Current::Unknown => {}
     }
-    let refused: Vec<&VersionId> = refused.iter().filter_map(|refused| refused.upload.version.as_ref()).collect();
+    let refused: Vec<&VersionId> =
+        refused.iter().filter_map(|refused| refused.upload.version.as_ref()).collect();
     for hint in hints.iter().filter(|hint| !hint.removed) {
         if let Some(version) = &hint.version
             && Some(version) != current_version.as_ref()
             && !refused.contains(&version)
         {
-            found.events.push(Event::UploadSuperseded { name: raw.to_owned(), version: version.clone() });
+            found
+                .events
+                .push(Event::UploadSuperseded { name: raw.to_owned(), version: version.clone() });
         }
     }
     Ok(found)

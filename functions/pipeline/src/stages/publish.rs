@@ -52,8 +52,10 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
         // The timestamp is read before the roots: publishing a root replaces the timestamp first.
         // So if a root was published after this read, the write below loses.
         let published = ledger::published(&*ports.store).await?;
-        let (roots, waiting) =
-            futures::join!(roots::trusted(ports), WaitingGenerations::read(ports, published.as_ref()));
+        let (roots, waiting) = futures::join!(
+            roots::trusted(ports),
+            WaitingGenerations::read(ports, published.as_ref())
+        );
         let roots = roots?.roots;
         if published.is_none() {
             expect_first(ports).await?;
@@ -138,9 +140,13 @@ impl WaitingGenerations {
         let pending = Pending::read(store, after).await?;
         let mut chain = pending.into_chain();
         let is_shortened = ports.deadline.shorten(after, &mut chain, ports.clock.now());
-        let Some(newest) = chain.iter().rfind(|manifest| !manifest.is_fence()) else { return Ok(Self::default()) };
+        let Some(newest) = chain.iter().rfind(|manifest| !manifest.is_fence()) else {
+            return Ok(Self::default());
+        };
         let newest = Key::snapshot(newest.generation);
-        let published = OptionFuture::from(published.map(|published| ledger::published_snapshot(store, published)));
+        let published = OptionFuture::from(
+            published.map(|published| ledger::published_snapshot(store, published)),
+        );
         let (published, newest) = futures::join!(published, store.bytes(&newest));
         Ok(Self { published: published.transpose()?, newest: newest?, chain, is_shortened })
     }
@@ -157,9 +163,13 @@ async fn newest_showable(
     let store = &*ports.store;
     let mut found = Candidates::default();
     let newest_root = roots.first().ok_or(StageError::NotInitialised)?;
-    let Some(newest) = waiting.chain.last().map(|manifest| manifest.generation) else { return Ok(found) };
+    let Some(newest) = waiting.chain.last().map(|manifest| manifest.generation) else {
+        return Ok(found);
+    };
     let shown = match published.zip(waiting.published.take()) {
-        Some((published, snapshot)) => Some(ShownState::of(store, published, ready(Ok(snapshot)), newest_root).await?),
+        Some((published, snapshot)) => {
+            Some(ShownState::of(store, published, ready(Ok(snapshot)), newest_root).await?)
+        }
         None => None,
     };
     let mut snapshot = Some(waiting.newest.take());
@@ -167,8 +177,11 @@ async fn newest_showable(
     // Sign tries no generation older than a signed one, unless that was refused for good. So
     // publish does not call it for an older one.
     let mut asks_sign = true;
-    while let Some(place) = waiting.chain.iter().take(left).rposition(|manifest| !manifest.is_fence()) {
-        let Some((candidate, since)) = waiting.chain.get(..=place).and_then(|since| Some((since.last()?, since)))
+    while let Some(place) =
+        waiting.chain.iter().take(left).rposition(|manifest| !manifest.is_fence())
+    {
+        let Some((candidate, since)) =
+            waiting.chain.get(..=place).and_then(|since| Some((since.last()?, since)))
         else {
             break;
         };
@@ -182,7 +195,9 @@ async fn newest_showable(
             continue;
         };
         let verdict = match &shown {
-            Some(shown) => Box::pin(judge_candidate(ports, roots, shown, since, candidate, &bytes)).await,
+            Some(shown) => {
+                Box::pin(judge_candidate(ports, roots, shown, since, candidate, &bytes)).await
+            }
             None => check_first(ports, roots, since, candidate, &bytes).await,
         };
         match verdict {
@@ -203,7 +218,12 @@ async fn newest_showable(
             Ok(Verdict::NotReady(_)) => found.not_ready |= asks_sign,
             Ok(Verdict::Refused(refused)) => {
                 // No generation based on the refused one may be shown either.
-                left = waiting.chain.iter().take(place).filter(|older| older.generation < refused.generation).count();
+                left = waiting
+                    .chain
+                    .iter()
+                    .take(place)
+                    .filter(|older| older.generation < refused.generation)
+                    .count();
                 // Record the refusal before sign is called, so that sign goes on to the generation
                 // before.
                 refuse(ports, &refused).await?;
@@ -254,7 +274,9 @@ async fn judge_candidate(
         Ok(parties) => parties,
         Err(objection) => return Ok(objection.into()),
     };
-    let Some(own) = parties.last() else { return Ok(Verdict::NotReady(Key::snapshot(candidate.generation))) };
+    let Some(own) = parties.last() else {
+        return Ok(Verdict::NotReady(Key::snapshot(candidate.generation)));
+    };
     let waiting: Vec<(&Manifest, &Parties)> = chain.into_iter().zip(&parties).collect();
     let mut trial = match Trial::open(ports, shown, &waiting).await? {
         Ok(trial) => trial,
@@ -266,8 +288,17 @@ async fn judge_candidate(
         return Ok(objection.into());
     }
     let others = OtherParties { published: &shown.parties, candidate: own };
-    let verdict =
-        check_candidate(ports, roots, &shown.versions, since, candidate, others, snapshot, Some(trial)).await?;
+    let verdict = check_candidate(
+        ports,
+        roots,
+        &shown.versions,
+        since,
+        candidate,
+        others,
+        snapshot,
+        Some(trial),
+    )
+    .await?;
     if let Verdict::Passed { lately, .. } = &verdict {
         // Ask for the looks before the generation is shown: a crash in between would leave the old
         // content there.

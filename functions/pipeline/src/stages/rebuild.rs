@@ -67,14 +67,25 @@ pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt>
         );
         looked?;
         if start.redo.is_none() && batch.is_stuck(&tip) {
-            tracing::warn!("nobody can tell what a waiting target should be: going on from what is published");
+            tracing::warn!(
+                "nobody can tell what a waiting target should be: going on from what is published"
+            );
             from_published = true;
             continue;
         }
 
         // Then the next generation. A crash before its creation leaves drafts and pages that
         // nothing refers to.
-        let next = match compose_what_can_be(ports, &mut batch, &mut known, &start, &tip, !from_published).await? {
+        let next = match compose_what_can_be(
+            ports,
+            &mut batch,
+            &mut known,
+            &start,
+            &tip,
+            !from_published,
+        )
+        .await?
+        {
             Composed::Next(next) => next,
             Composed::Lost => {
                 let generation = start.base.generation;
@@ -100,7 +111,11 @@ pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt>
         // message of its own.
         let newest = next.as_deref().unwrap_or(&start.base);
         let failed = answer(ports, &batch, start.redo.as_ref(), &tip, newest).await?;
-        return Ok(Rebuilt { generation: next.map(|next| next.generation), failed, unrenewed: batch.unrenewed() });
+        return Ok(Rebuilt {
+            generation: next.map(|next| next.generation),
+            failed,
+            unrenewed: batch.unrenewed(),
+        });
     }
     Err(StageError::Contended("rebuild", ATTEMPTS))
 }
@@ -116,7 +131,12 @@ async fn put_off(ports: &Ports, batch: &ChangeBatch<'_>) -> Result<Rebuilt> {
 
 fn tell_of(made: &Manifest) {
     let generation = made.generation;
-    tracing::info!(generation, base = made.base, changes = made.changes.len(), "generation created");
+    tracing::info!(
+        generation,
+        base = made.base,
+        changes = made.changes.len(),
+        "generation created"
+    );
     measure::batch(made.changes.len());
     for (upload, name) in made.uploads() {
         tracing::info!(upload, %name, generation, "upload in generation");

@@ -34,7 +34,8 @@ pub async fn reconcile(ports: &Ports) -> Result<usize> {
     sent += send(ports, hints.collect()).await?;
     let tip = Tip::read(&*ports.store).await?;
     let parties = read_parties(&*ports.store, tip.newest()).await?;
-    let changes = parties.parties.into_keys().map(|role| Change::Delivery { role }).chain([Change::Decision]);
+    let changes =
+        parties.parties.into_keys().map(|role| Change::Delivery { role }).chain([Change::Decision]);
     for message in Message::changes(changes.collect()) {
         ports.queues.send(&message, Duration::ZERO).await?;
     }

@@ -59,7 +59,8 @@ pub async fn refresh(ports: &Ports) -> Result<()> {
     let told = announce(ports).await;
     // Everything up to the last announced generation is settled: published, or a fence.
     let published = seen.map_or(0, |seen| seen.published.generation);
-    outcome = outcome.and(nudge(ports, told.as_ref().map_or(published, |told| published.max(*told))).await);
+    outcome = outcome
+        .and(nudge(ports, told.as_ref().map_or(published, |told| published.max(*told))).await);
     outcome = outcome.and(told.map(|_| ()));
     for queue in Queue::ALL {
         outcome = outcome.and(redrive(ports, queue).await);
@@ -104,9 +105,13 @@ async fn look_for_ignored_roots(ports: &Ports, published: u64) -> Result<()> {
 async fn renew_timestamp(ports: &Ports, seen: &Live) -> Result<()> {
     let Live { published, roots, replaces, manifest } = seen;
     let lifetime = ports.config.expiry.timestamp.seconds();
-    let due = is_due(published.expires, ports.clock.now(), lifetime / 2) || published.version <= *replaces;
+    let due = is_due(published.expires, ports.clock.now(), lifetime / 2)
+        || published.version <= *replaces;
     let newest_root = roots.first().ok_or(StageError::NotInitialised)?;
-    if !due && verifies(roots, published) && !renewals::timestamp_is_due(ports, newest_root, published).await? {
+    if !due
+        && verifies(roots, published)
+        && !renewals::timestamp_is_due(ports, newest_root, published).await?
+    {
         return Ok(());
     }
     let snapshot = ledger::published_snapshot(&*ports.store, published).await?;
@@ -115,7 +120,8 @@ async fn renew_timestamp(ports: &Ports, seen: &Live) -> Result<()> {
     let others = OtherParties { published: &own, candidate: &own };
     match check_candidate(ports, roots, &versions, &[], manifest, others, &snapshot, None).await? {
         Verdict::Passed { checked, .. } => {
-            let (Written::Done | Written::Lost) = show_generation(ports, roots, Some(published), &checked).await?;
+            let (Written::Done | Written::Lost) =
+                show_generation(ports, roots, Some(published), &checked).await?;
             Ok(())
         }
         Verdict::NotReady(key) => Err(ledger::lost(&key)),
@@ -131,7 +137,9 @@ async fn renew_timestamp(ports: &Ports, seen: &Live) -> Result<()> {
 fn verifies(roots: &[tough::schema::Root], published: &Published) -> bool {
     roots.iter().all(|root| {
         RoleKeys::in_root(root, &RoleName::timestamp())
-            .and_then(|keys| verify_published::<tough::schema::Timestamp>(published.stored.bytes.clone(), &keys))
+            .and_then(|keys| {
+                verify_published::<tough::schema::Timestamp>(published.stored.bytes.clone(), &keys)
+            })
             .is_ok()
     })
 }
@@ -149,16 +157,22 @@ async fn renew_roles(ports: &Ports, seen: &Live) -> Result<()> {
     let (now, expiry) = (ports.clock.now(), &ports.config.expiry);
     let due = |expires: Time| is_due(expires, now, expiry.targets.seconds() / 3);
     // An unreadable page does not keep other roles from being renewed.
-    let (index, unread) = readable_below(&*ports.store, newest, |bins| due(bins.first_to_expire.expires)).await;
+    let (index, unread) =
+        readable_below(&*ports.store, newest, |bins| due(bins.first_to_expire.expires)).await;
     let mut outcome = expect_read(unread);
     let mut changes: Vec<Change> = index
         .entries()
-        .filter(|(role, entry)| due(entry.document.expires) && !ports.config.is_signed_by_people(role))
+        .filter(|(role, entry)| {
+            due(entry.document.expires) && !ports.config.is_signed_by_people(role)
+        })
         .take(RENEWALS_AT_ONCE)
         .map(|(role, entry)| Change::Renew { role, version: entry.document.version })
         .collect();
     let waits = newest.generation > seen.published.generation && !newest.is_fence();
-    if changes.is_empty() && !waits && is_due(seen.manifest.snapshot_expires, now, expiry.snapshot.seconds() / 3) {
+    if changes.is_empty()
+        && !waits
+        && is_due(seen.manifest.snapshot_expires, now, expiry.snapshot.seconds() / 3)
+    {
         changes.push(Change::Renew { role: RoleName::snapshot(), version: newest.generation });
     }
     let root = seen.roots.first().ok_or(StageError::NotInitialised)?;
@@ -186,14 +200,17 @@ async fn renew_roles(ports: &Ports, seen: &Live) -> Result<()> {
 /// Asks for a look at parties whose documents expire soon: rebuild then stops listing these.
 async fn expiring_deliveries(ports: &Ports, newest: &Manifest) -> Result<Vec<Change>> {
     let (parties, now) = (read_parties(&*ports.store, newest).await?, ports.clock.now());
-    let expiring = parties.in_use().filter(|(_, document)| time::seconds_between(now, document.expires) < LEAST_LIFE);
+    let expiring = parties
+        .in_use()
+        .filter(|(_, document)| time::seconds_between(now, document.expires) < LEAST_LIFE);
     Ok(expiring.map(|(role, _)| Change::Delivery { role: role.clone() }).collect())
 }
 
 /// Nudges sign and publish if a generation above `settled` has waited for longer than a minute.
 /// Also measures how long the oldest one has waited.
 async fn nudge(ports: &Ports, settled: u64) -> Result<()> {
-    let Some(oldest) = ledger::generations_after(&*ports.store, settled).await?.first().copied() else {
+    let Some(oldest) = ledger::generations_after(&*ports.store, settled).await?.first().copied()
+    else {
         measure::publication_lag(0);
         return Ok(());
     };

@@ -42,7 +42,9 @@ use crate::state::{ledger, roots};
 pub async fn sign(ports: &Ports) -> Result<()> {
     let store = &*ports.store;
     let (published, root) = futures::try_join!(ledger::published(store), roots::newest(store))?;
-    let pending = Pending::read(store, published.as_ref().map_or(0, |published| published.generation)).await?;
+    let pending =
+        Pending::read(store, published.as_ref().map_or(0, |published| published.generation))
+            .await?;
     let mut chain = pending.chain();
     if chain.is_empty() {
         return Ok(());
@@ -136,7 +138,11 @@ impl Signing<'_> {
 
     /// Makes sure that the last generation of `chain` is signed: the newest document of each role
     /// that changed in the chain, and then the snapshot.
-    async fn generation(&mut self, shown: &ShownState, chain: &[&Manifest]) -> Judgement<SignatureState> {
+    async fn generation(
+        &mut self,
+        shown: &ShownState,
+        chain: &[&Manifest],
+    ) -> Judgement<SignatureState> {
         let (ports, root) = (self.ports, self.root);
         let Some(manifest) = chain.last() else { return Ok(Ok(SignatureState::NotYet)) };
         let parties = pass!(parties_of(ports, shown, chain).await?);
@@ -149,21 +155,33 @@ impl Signing<'_> {
         // while the replay goes on.
         let waiting: Vec<(&Manifest, &Parties)> = chain.iter().copied().zip(&parties).collect();
         let mut trial = pass!(Trial::open(ports, shown, &waiting).await?);
-        pass!(trial.adopt(ports, &RoleKeys::in_root(root, &RoleName::targets())?, manifest.generation).await?);
+        pass!(
+            trial
+                .adopt(ports, &RoleKeys::in_root(root, &RoleName::targets())?, manifest.generation)
+                .await?
+        );
         let (to_sign, replayed) = mpsc::channel(0);
         let signs = replayed.map(|Replayed { draft, by }| {
             let by = chain.get(by).copied();
-            async move { sign_role(ports, root, by.ok_or(StageError::NotInitialised)?, draft.into_record()).await }
+            async move {
+                sign_role(ports, root, by.ok_or(StageError::NotInitialised)?, draft.into_record())
+                    .await
+            }
         });
-        let signs = signs.buffer_unordered(ports.config.signatures_at_once.get()).collect::<Vec<Result<()>>>();
+        let signs = signs
+            .buffer_unordered(ports.config.signatures_at_once.get())
+            .collect::<Vec<Result<()>>>();
         let copies = candidate.deliveries.iter();
-        let copies = copies.map(|(role, (parties, document))| copy_delivery(ports, parties, role, document));
-        let (trial, signs, copies) = future::join3(replay(ports, trial, to_sign), signs, at_once(copies)).await;
+        let copies =
+            copies.map(|(role, (parties, document))| copy_delivery(ports, parties, role, document));
+        let (trial, signs, copies) =
+            future::join3(replay(ports, trial, to_sign), signs, at_once(copies)).await;
         pass!(pass!(trial?).finish(ports, manifest.generation).await?);
 
         // The snapshot comes last, once all documents that it lists are there. A crash before this
         // leaves files that the next run finds.
-        let failures: Vec<StageError> = signs.into_iter().chain(copies).filter_map(Result::err).collect();
+        let failures: Vec<StageError> =
+            signs.into_iter().chain(copies).filter_map(Result::err).collect();
         if !failures.is_empty() {
             for error in failures {
                 tracing::error!(generation = manifest.generation, kind = %error.kind(), %error, "role not signed");
@@ -208,7 +226,12 @@ impl Signing<'_> {
     }
 
     /// Signs the snapshot of a generation. All its documents are stored already.
-    async fn snapshot(&self, manifest: &Manifest, versions: &Versions, parties: &Parties) -> Result<()> {
+    async fn snapshot(
+        &self,
+        manifest: &Manifest,
+        versions: &Versions,
+        parties: &Parties,
+    ) -> Result<()> {
         let draft = generation::snapshot(manifest, versions, parties)?;
         let keys = RoleKeys::in_root(self.root, &RoleName::snapshot())?;
         let key = signing_key(self.ports, &keys, OnlineRole::Snapshot).await?;
@@ -241,7 +264,9 @@ impl<'a> Candidate<'a> {
         let delivered = chain.iter().zip(parties).flat_map(|(manifest, parties)| {
             manifest.deliveries().map(move |(role, document)| (role, (parties, document)))
         });
-        let deliveries = delivered.filter(|(role, (_, document))| own.documents.get(role) == Some(document)).collect();
+        let deliveries = delivered
+            .filter(|(role, (_, document))| own.documents.get(role) == Some(document))
+            .collect();
         Self { chain, versions, parties: own, deliveries }
     }
 
@@ -249,14 +274,19 @@ impl<'a> Candidate<'a> {
     fn documents(&self) -> BTreeSet<(RoleName, u64)> {
         let ours = self.chain.iter().flat_map(|manifest| manifest.changed.keys());
         let ours = ours.filter_map(|role| Some((role.clone(), *self.versions.get(role)?)));
-        let theirs = self.deliveries.iter().map(|(role, (_, document))| ((*role).clone(), document.version));
+        let theirs =
+            self.deliveries.iter().map(|(role, (_, document))| ((*role).clone(), document.version));
         ours.chain(theirs).collect()
     }
 }
 
 /// Replays the waiting changes, document by document, and sends on the documents that the uploads
 /// justify.
-async fn replay<'a>(ports: &Ports, mut trial: Trial<'a>, mut to_sign: mpsc::Sender<Replayed>) -> Judgement<Trial<'a>> {
+async fn replay<'a>(
+    ports: &Ports,
+    mut trial: Trial<'a>,
+    mut to_sign: mpsc::Sender<Replayed>,
+) -> Judgement<Trial<'a>> {
     let mut published = documents(&*ports.store, trial.wanted());
     let mut folded = Vec::new();
     loop {

@@ -9,5 +9,7 @@ use crate::ports::Ports;
 /// digest.
 pub(crate) async fn is_stored(ports: &Ports, sha256: &Sha256, length: u64) -> Result<bool> {
     let blob = ports.blobs.head(sha256).await?;
-    Ok(blob.is_some_and(|blob| blob.length == length && blob.sha256.is_none_or(|found| found == *sha256)))
+    Ok(blob.is_some_and(|blob| {
+        blob.length == length && blob.sha256.is_none_or(|found| found == *sha256)
+    }))
 }

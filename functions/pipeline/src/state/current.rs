@@ -66,7 +66,9 @@ pub async fn current_and_receipt(
     let (current, early) = futures::join!(current_upload(ports, name), early);
     let (current, refused) = current?;
     let receipt = match &current {
-        Current::Object(accepted) if Some(&accepted.version) == expected => early.transpose()?.flatten(),
+        Current::Object(accepted) if Some(&accepted.version) == expected => {
+            early.transpose()?.flatten()
+        }
         Current::Object(accepted) => receipt(&accepted.version).await?,
         Current::Gone { .. } | Current::Unknown => None,
     };
@@ -75,7 +77,10 @@ pub async fn current_and_receipt(
 
 /// Finds what is current under `name`, and the refused versions above it. It lists the history only
 /// if the newest version is refused, or if a lifecycle may have made the delete marker.
-pub async fn current_upload(ports: &Ports, name: &TargetName) -> Result<(Current, Vec<RefusedUpload>)> {
+pub async fn current_upload(
+    ports: &Ports,
+    name: &TargetName,
+) -> Result<(Current, Vec<RefusedUpload>)> {
     let (uploads, config) = (&*ports.uploads, &*ports.config);
     let expires = config.uploads_expire_days.is_some();
     let mut refused = Vec::new();
@@ -98,7 +103,8 @@ pub async fn current_upload(ports: &Ports, name: &TargetName) -> Result<(Current
         Met::Upload(upload) => judge_upload(config, upload).is_ok(),
         Met::End => true,
     };
-    let met = look_in_order(&history, |past| meet(ports, name, newest.as_ref(), past), is_last).await?;
+    let met =
+        look_in_order(&history, |past| meet(ports, name, newest.as_ref(), past), is_last).await?;
     for (place, met) in met.into_iter().enumerate() {
         if let Met::Upload(upload) = met
             && let Some(accepted) = accept(config, upload, &mut refused)
@@ -111,19 +117,28 @@ pub async fn current_upload(ports: &Ports, name: &TargetName) -> Result<(Current
                 let gone = Current::Gone { marker: Some(version.clone()) };
                 return Ok((if explicit { gone } else { Current::Unknown }, refused));
             }
-            Some((PastVersion::Forgotten | PastVersion::Unknown, _)) => return Ok((Current::Unknown, refused)),
+            Some((PastVersion::Forgotten | PastVersion::Unknown, _)) => {
+                return Ok((Current::Unknown, refused));
+            }
             Some((PastVersion::Object { .. }, _)) | None => {}
         }
     }
     Ok((if expires { Current::Unknown } else { Current::Gone { marker: None } }, refused))
 }
 
-async fn meet(ports: &Ports, name: &TargetName, newest: Option<&VersionId>, past: &PastVersion) -> Result<Met> {
+async fn meet(
+    ports: &Ports,
+    name: &TargetName,
+    newest: Option<&VersionId>,
+    past: &PastVersion,
+) -> Result<Met> {
     Ok(match past {
         PastVersion::Object { version, .. } if Some(version) == newest => Met::Nothing,
-        PastVersion::Object { version, .. } => {
-            ports.uploads.head_version(name.as_str(), version).await?.map_or(Met::Nothing, Met::Upload)
-        }
+        PastVersion::Object { version, .. } => ports
+            .uploads
+            .head_version(name.as_str(), version)
+            .await?
+            .map_or(Met::Nothing, Met::Upload),
         PastVersion::Marker { .. } | PastVersion::Forgotten | PastVersion::Unknown => Met::End,
     })
 }
@@ -144,7 +159,12 @@ enum Met {
 ///
 /// It costs one request for each multipart upload beneath, up to the first entry that settles the
 /// question.
-pub(crate) async fn is_explicit(ports: &Ports, name: &TargetName, made: Time, beneath: &[PastVersion]) -> Result<bool> {
+pub(crate) async fn is_explicit(
+    ports: &Ports,
+    name: &TargetName,
+    made: Time,
+    beneath: &[PastVersion],
+) -> Result<bool> {
     let Some(limit) = ports.config.uploads_expire_days else { return Ok(true) };
     if seconds_between(made, ports.clock.now()) >= limit.seconds() {
         return Ok(false);
@@ -152,7 +172,9 @@ pub(crate) async fn is_explicit(ports: &Ports, name: &TargetName, made: Time, be
     let look = |past| async move {
         let hashed = match past {
             &PastVersion::Object { ref version, in_parts: true, .. } => {
-                receipts::dated_receipt(&*ports.store, name.as_str(), version).await?.map(|(_, stored)| stored)
+                receipts::dated_receipt(&*ports.store, name.as_str(), version)
+                    .await?
+                    .map(|(_, stored)| stored)
             }
             _ => None,
         };
@@ -177,11 +199,20 @@ const CLOCKS: i64 = 3600;
 /// exception. A multipart upload may have been completed later and still be listed under the
 /// marker, since S3 dates it by its start. It proves something only if its receipt was stored
 /// before the marker was made.
-fn tells(limit: ExpireDays, made: Time, beneath: &PastVersion, hashed: Option<Time>) -> Option<bool> {
+fn tells(
+    limit: ExpireDays,
+    made: Time,
+    beneath: &PastVersion,
+    hashed: Option<Time>,
+) -> Option<bool> {
     match beneath {
         PastVersion::Marker { .. } => Some(true),
-        PastVersion::Object { in_parts: true, .. } if hashed.is_none_or(|hashed| hashed > made) => None,
-        PastVersion::Object { modified, .. } => Some(seconds_between(*modified, made) < limit.seconds() - CLOCKS),
+        PastVersion::Object { in_parts: true, .. } if hashed.is_none_or(|hashed| hashed > made) => {
+            None
+        }
+        PastVersion::Object { modified, .. } => {
+            Some(seconds_between(*modified, made) < limit.seconds() - CLOCKS)
+        }
         PastVersion::Forgotten | PastVersion::Unknown => Some(false),
     }
 }
@@ -208,19 +239,25 @@ fn accept(config: &Config, upload: Upload, refused: &mut Vec<RefusedUpload>) -> 
 ///
 /// # Errors
 /// The [`Rejection`].
-pub fn judge_upload(config: &Config, upload: &Upload) -> std::result::Result<(VersionId, Custom), Rejection> {
+pub fn judge_upload(
+    config: &Config,
+    upload: &Upload,
+) -> std::result::Result<(VersionId, Custom), Rejection> {
     upload.name.parse::<TargetName>()?;
     if let Some(why) = &upload.unusable {
         return Err(Rejection::new(RejectionCode::NotAFile, why.clone()));
     }
     let Some(version) = upload.version.clone() else {
-        let reason = "the uploads bucket keeps no versions; enable versioning on it and upload again";
+        let reason =
+            "the uploads bucket keeps no versions; enable versioning on it and upload again";
         return Err(Rejection::new(RejectionCode::Unversioned, reason));
     };
     let largest = config.largest_target.0;
     if upload.length > largest {
-        let reason =
-            format!("it has {} bytes and the configured limit is {largest}; raise largest_target", upload.length);
+        let reason = format!(
+            "it has {} bytes and the configured limit is {largest}; raise largest_target",
+            upload.length
+        );
         return Err(Rejection::new(RejectionCode::Size, reason));
     }
     let custom = upload.custom.as_deref().map(custom::parse).transpose()?.unwrap_or_default();

@@ -20,7 +20,11 @@ pub type Unread = BTreeMap<RoleName, Arc<StageError>>;
 ///
 /// # Errors
 /// [`StageError::Missing`] if a page is gone.
-pub async fn read_index(store: &dyn Store, manifest: &Manifest, places: &[Place<'_>]) -> Result<Index> {
+pub async fn read_index(
+    store: &dyn Store,
+    manifest: &Manifest,
+    places: &[Place<'_>],
+) -> Result<Index> {
     let mut index = Index::new(manifest.top.clone());
     expect_read(extend_index(store, &mut index, places).await)?;
     Ok(index)
@@ -66,7 +70,11 @@ pub fn expect_read(unread: Unread) -> Result<()> {
 }
 
 /// Reads pages until only unreadable ones are wanted.
-async fn complete(store: &dyn Store, index: &mut Index, wanted: impl Fn(&Index) -> BTreeSet<WantedPage>) -> Unread {
+async fn complete(
+    store: &dyn Store,
+    index: &mut Index,
+    wanted: impl Fn(&Index) -> BTreeSet<WantedPage>,
+) -> Unread {
     let mut unread = Unread::new();
     loop {
         let mut wanted = wanted(index);
@@ -97,7 +105,11 @@ async fn page(store: &dyn Store, role: &RoleName, digest: Sha256) -> Result<Page
 ///
 /// # Errors
 /// [`StageError::Missing`] if both are gone, [`StageError::Record`] if neither has that digest.
-pub async fn read_draft(store: &dyn Store, role: &RoleName, entry: &RoleEntry) -> Result<Draft<Targets>> {
+pub async fn read_draft(
+    store: &dyn Store,
+    role: &RoleName,
+    entry: &RoleEntry,
+) -> Result<Draft<Targets>> {
     let key = Key::Draft(entry.draft);
     let drafted = match read_record(store, &key).await {
         Ok(bytes) => parse_draft(role, entry.draft, bytes).await,
@@ -112,8 +124,13 @@ pub async fn read_draft(store: &dyn Store, role: &RoleName, entry: &RoleEntry) -
             let (role, digest) = (role.clone(), entry.draft);
             compute(move || {
                 let parsed = serde_json::from_slice::<schema::Signed<Targets>>(&bytes).ok();
-                let draft = parsed.and_then(|parsed| AddressedDraft::try_from(Draft::new(role, parsed.signed)).ok());
-                draft.filter(|draft| draft.digest() == digest).map(Addressed::into_record).ok_or(error)
+                let draft = parsed.and_then(|parsed| {
+                    AddressedDraft::try_from(Draft::new(role, parsed.signed)).ok()
+                });
+                draft
+                    .filter(|draft| draft.digest() == digest)
+                    .map(Addressed::into_record)
+                    .ok_or(error)
             })
             .await
         }
@@ -121,7 +138,10 @@ pub async fn read_draft(store: &dyn Store, role: &RoleName, entry: &RoleEntry) -
 }
 
 /// The documents of all roles of the repository's own in a generation, and what could not be read of them.
-pub(crate) async fn readable_documents(store: &dyn Store, manifest: &Manifest) -> (Vec<Draft<Targets>>, Unread) {
+pub(crate) async fn readable_documents(
+    store: &dyn Store,
+    manifest: &Manifest,
+) -> (Vec<Draft<Targets>>, Unread) {
     let (index, mut unread) = readable_below(store, manifest, |_| true).await;
     let reads = index.entries().map(|(role, entry)| async move {
         let document = read_draft(store, &role, &entry.document).await;
@@ -137,12 +157,19 @@ pub(crate) async fn readable_documents(store: &dyn Store, manifest: &Manifest) -
     (documents, unread)
 }
 
-async fn parse_draft(role: &RoleName, digest: Sha256, bytes: bytes::Bytes) -> Result<Draft<Targets>> {
+async fn parse_draft(
+    role: &RoleName,
+    digest: Sha256,
+    bytes: bytes::Bytes,
+) -> Result<Draft<Targets>> {
     let role = role.clone();
     compute(move || {
         if Sha256::of(&bytes) != digest {
             let path = Key::Draft(digest).path();
-            return Err(StageError::Record(path, "its bytes do not match the digest in its name".into()));
+            return Err(StageError::Record(
+                path,
+                "its bytes do not match the digest in its name".into(),
+            ));
         }
         Ok(Draft::from_bytes(role, &bytes)?)
     })
@@ -154,7 +181,11 @@ async fn parse_draft(role: &RoleName, digest: Sha256, bytes: bytes::Bytes) -> Re
 /// # Errors
 /// [`StageError::Missing`] if it is gone.
 pub(crate) async fn read_record(store: &dyn Store, key: &Key) -> Result<bytes::Bytes> {
-    let missing =
-        || StageError::Missing(key.path(), "restore it from a backup, or from the ledger's older object versions");
+    let missing = || {
+        StageError::Missing(
+            key.path(),
+            "restore it from a backup, or from the ledger's older object versions",
+        )
+    };
     store.bytes(key).await?.ok_or_else(missing)
 }

@@ -53,10 +53,11 @@ impl Intents {
             Some(stored) => {
                 // Damage here must not stop the pipeline. The run whose intent was lost notices
                 // that, and gives up.
-                let intents = ledger::parse(&Key::RootIntent, &stored.bytes).unwrap_or_else(|error| {
-                    tracing::error!(%error, "root intents not readable: counted as none");
-                    Self::none()
-                });
+                let intents =
+                    ledger::parse(&Key::RootIntent, &stored.bytes).unwrap_or_else(|error| {
+                        tracing::error!(%error, "root intents not readable: counted as none");
+                        Self::none()
+                    });
                 Ok((Some(stored.tag), intents))
             }
             None => Ok((None, Self::none())),
@@ -74,7 +75,12 @@ impl Intents {
 
     /// Replaces or, without `intent`, removes what `attempt` wrote before. It also drops intents of
     /// versions up to `published`.
-    pub(crate) async fn write(store: &dyn Store, attempt: &str, intent: Option<&Intent>, published: u64) -> Result<()> {
+    pub(crate) async fn write(
+        store: &dyn Store,
+        attempt: &str,
+        intent: Option<&Intent>,
+        published: u64,
+    ) -> Result<()> {
         let edit = |intents: &mut Vec<Intent>| {
             intents.retain(|other| other.attempt != attempt && other.version > published);
             intents.extend(intent.cloned());

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use tough::schema::{self, Root, Snapshot, Timestamp};
 use tufline_store::{Document, Folder, Key, Pointer, Store, Stored, Tag, Written};
 use tufline_tuf::generation::{self, Next, Versions};
-use tufline_tuf::{AddressedDraft, MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, Time, time, verify_published};
+use tufline_tuf::{
+    AddressedDraft, MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, Time, time, verify_published,
+};
 
 use crate::concurrency::at_once;
 use crate::error::{Result, StageError};
@@ -54,8 +56,9 @@ pub async fn published(store: &dyn Store) -> Result<Option<Published>> {
     let timestamp: schema::Signed<Timestamp> = parse(&Key::Timestamp, &stored.bytes)?;
     let snapshot = timestamp.signed.meta.get("snapshot.json");
     let generation = snapshot.map(|snapshot| snapshot.version.get());
-    let generation =
-        generation.ok_or_else(|| StageError::Record(Key::Timestamp.path(), "it lists no snapshot.json".into()))?;
+    let generation = generation.ok_or_else(|| {
+        StageError::Record(Key::Timestamp.path(), "it lists no snapshot.json".into())
+    })?;
     Ok(Some(Published {
         generation,
         version: timestamp.signed.version.get(),
@@ -70,7 +73,11 @@ pub async fn published(store: &dyn Store) -> Result<Option<Published>> {
 /// # Errors
 /// [`StageError::Missing`] or [`StageError::Document`] if the snapshot is gone or not signed by
 /// `root`'s keys: then nothing newer can be compared with it.
-pub async fn published_versions(store: &dyn Store, root: &Root, published: Option<&Published>) -> Result<Versions> {
+pub async fn published_versions(
+    store: &dyn Store,
+    root: &Root,
+    published: Option<&Published>,
+) -> Result<Versions> {
     let Some(published) = published else { return Ok(Versions::new()) };
     versions_in(published_snapshot(store, published).await?, root, published)
 }
@@ -89,7 +96,8 @@ pub async fn published_snapshot(store: &dyn Store, published: &Published) -> Res
 /// [`StageError::Document`].
 pub fn versions_in(snapshot: Bytes, root: &Root, published: &Published) -> Result<Versions> {
     let keys = RoleKeys::in_root(root, &RoleName::snapshot())?;
-    let snapshot = verify_published::<Snapshot>(snapshot, &keys)?.expect_version(published.generation)?;
+    let snapshot =
+        verify_published::<Snapshot>(snapshot, &keys)?.expect_version(published.generation)?;
     Ok(generation::versions(snapshot.document())?)
 }
 
@@ -104,7 +112,10 @@ pub async fn published_file(store: &dyn Store, key: &Key) -> Result<Bytes> {
 /// The error for a published file that is gone.
 #[must_use]
 pub fn lost(key: &Key) -> StageError {
-    StageError::Missing(key.path(), "it is published: restore it from a backup, or from its older object versions")
+    StageError::Missing(
+        key.path(),
+        "it is published: restore it from a backup, or from its older object versions",
+    )
 }
 
 /// Reads the manifest of a generation.
@@ -200,7 +211,8 @@ pub async fn generations_after(store: &dyn Store, generation: u64) -> Result<Vec
 /// The first generation: 1, unless the repository was imported; `None` if there is none.
 pub async fn first_generation(store: &dyn Store) -> Result<Option<u64>> {
     let first = store.list(Folder::Manifests, None, 1).await?.pop();
-    Ok(first.and_then(|key| if let Key::Manifest(generation) = key { Some(generation) } else { None }))
+    Ok(first
+        .and_then(|key| if let Key::Manifest(generation) = key { Some(generation) } else { None }))
 }
 
 /// Reads a record of the ledger; `None` if it does not exist.
@@ -215,7 +227,10 @@ pub async fn read<T: DeserializeOwned>(store: &dyn Store, key: &Key) -> Result<O
 pub fn parse<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T> {
     if bytes.is_empty() {
         // A store returns no bytes for an object that is too long.
-        let why = format!("it is empty, or longer than the {} bytes that such a record may have", key.most_bytes());
+        let why = format!(
+            "it is empty, or longer than the {} bytes that such a record may have",
+            key.most_bytes()
+        );
         return Err(StageError::Record(key.path(), why.into()));
     }
     serde_json::from_slice(bytes).map_err(|error| StageError::Record(key.path(), error.into()))
@@ -268,17 +283,22 @@ pub async fn create_or_find(store: &dyn Store, document: &Document) -> Result<()
 
 /// Does the same for many objects.
 pub async fn create_or_find_all(store: &dyn Store, documents: &[Document]) -> Result<()> {
-    at_once(documents.iter().map(|document| create_or_find(store, document))).await.into_iter().collect()
+    at_once(documents.iter().map(|document| create_or_find(store, document)))
+        .await
+        .into_iter()
+        .collect()
 }
 
 /// Stores a first generation: its documents, its index pages, and last its manifest, unless a
 /// manifest exists.
 pub async fn begin(store: &dyn Store, first: &Next, drafts: &[AddressedDraft]) -> Result<()> {
     let Next { manifest, pages } = first;
-    let records: Vec<Document> = drafts.iter().map(Document::draft).chain(pages.iter().map(Document::page)).collect();
+    let records: Vec<Document> =
+        drafts.iter().map(Document::draft).chain(pages.iter().map(Document::page)).collect();
     create_or_find_all(store, &records).await?;
     // A crash before this leaves drafts and pages that nothing refers to.
-    let (Written::Done | Written::Lost) = store.create(&record(Key::Manifest(manifest.generation), manifest)?).await?;
+    let (Written::Done | Written::Lost) =
+        store.create(&record(Key::Manifest(manifest.generation), manifest)?).await?;
     Ok(())
 }
 
@@ -291,7 +311,10 @@ mod tests {
         for format in [0, 2, 99] {
             let bytes = format!("{{\"format\":{format}}}");
             let refused = parse_manifest(7, bytes.as_bytes()).unwrap_err().to_string();
-            assert!(refused.contains("use the version that wrote it") && refused.contains("7.json"), "{refused}");
+            assert!(
+                refused.contains("use the version that wrote it") && refused.contains("7.json"),
+                "{refused}"
+            );
         }
     }
 }

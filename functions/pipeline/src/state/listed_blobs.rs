@@ -33,7 +33,8 @@ pub async fn listed_blobs(store: &dyn Store) -> Result<BTreeMap<Sha256, u64>> {
         add(document.document());
     }
     let parties = read_parties(store, tip.newest()).await?;
-    for (party, _) in parties.parties.iter().filter(|(_, party)| party.state == PartyState::Listed) {
+    for (party, _) in parties.parties.iter().filter(|(_, party)| party.state == PartyState::Listed)
+    {
         for role in parties.roles_of(party) {
             let bytes = included_bytes(store, &parties, role).await?;
             if let Some(document) = bytes.and_then(|bytes| parse_targets(&bytes)) {

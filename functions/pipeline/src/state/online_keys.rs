@@ -20,7 +20,11 @@ pub const SETTLING_SECONDS: i64 = LONGEST_HIDDEN_SECONDS + 25;
 ///
 /// # Errors
 /// [`StageError::UntrustedKey`] if `keys` lists none of the signer's keys.
-pub(crate) async fn signing_key(ports: &Ports, keys: &RoleKeys, role: OnlineRole) -> Result<PublicKey> {
+pub(crate) async fn signing_key(
+    ports: &Ports,
+    keys: &RoleKeys,
+    role: OnlineRole,
+) -> Result<PublicKey> {
     let mut trusted = ports.signer.public_keys(role).await?;
     trusted.retain(|key| keys.id_of(key).is_some());
     let untrusted = || StageError::UntrustedKey(keys.role().to_string());
@@ -28,7 +32,9 @@ pub(crate) async fn signing_key(ports: &Ports, keys: &RoleKeys, role: OnlineRole
         let newest = trusted.pop().ok_or_else(untrusted)?;
         // The oldest key may always sign: what is published verifies under it, or under one that
         // the signer no longer holds.
-        if trusted.is_empty() || unsettled_seconds(&*ports.store, &*ports.clock, keys.role(), &newest).await? <= 0 {
+        if trusted.is_empty()
+            || unsettled_seconds(&*ports.store, &*ports.clock, keys.role(), &newest).await? <= 0
+        {
             return Ok(newest);
         }
     }
@@ -40,7 +46,12 @@ pub(crate) async fn signing_key(ports: &Ports, keys: &RoleKeys, role: OnlineRole
 ///
 /// # Errors
 /// A request failed.
-pub async fn unsettled_seconds(store: &dyn Store, clock: &dyn Clock, role: &RoleName, key: &PublicKey) -> Result<i64> {
+pub async fn unsettled_seconds(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    role: &RoleName,
+    key: &PublicKey,
+) -> Result<i64> {
     let mut left = SETTLING_SECONDS;
     let newest = roots::newest(store).await?.version.get();
     for version in (1..=newest).rev() {

@@ -30,7 +30,11 @@ pub(crate) struct PartyFiles {
 }
 
 /// The documents of the party `role` that were taken in so far.
-pub(crate) async fn included(store: &dyn Store, parties: &Parties, role: &RoleName) -> Result<PartyFiles> {
+pub(crate) async fn included(
+    store: &dyn Store,
+    parties: &Parties,
+    role: &RoleName,
+) -> Result<PartyFiles> {
     let mut found = PartyFiles::default();
     for role in parties.roles_of(role) {
         if let Some(bytes) = included_bytes(store, parties, role).await? {
@@ -62,7 +66,11 @@ pub(crate) fn parse_targets(bytes: &[u8]) -> Option<Targets> {
 ///
 /// # Errors
 /// [`StageError::Missing`], [`StageError::Document`].
-pub(crate) async fn read_document(store: &dyn Store, parties: &Parties, role: &RoleName) -> Result<Signed<Targets>> {
+pub(crate) async fn read_document(
+    store: &dyn Store,
+    parties: &Parties,
+    role: &RoleName,
+) -> Result<Signed<Targets>> {
     let no_keys = || tufline_tuf::VerifyError::NoKeys { role: role.clone() };
     let above = delegator(role);
     let delegations = if above == RoleName::targets() {

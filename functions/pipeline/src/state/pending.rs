@@ -81,10 +81,14 @@ impl Pending {
         pending.found.extend(numbers.into_iter().map(|number| (number, None)));
         let (wanted, mut left) = (wanted.into_iter().collect::<Vec<_>>(), MOST_MEMORY);
         for some in wanted.rchunks(REQUESTS_AT_ONCE) {
-            let short = read_short(store, some.iter().map(|number| (*number, Key::Manifest(*number)))).await?;
+            let short =
+                read_short(store, some.iter().map(|number| (*number, Key::Manifest(*number))))
+                    .await?;
             for (number, bytes) in short.into_iter().rev() {
                 let bytes = match bytes {
-                    Some(bytes) if bytes.is_empty() => ledger::manifest_bytes(store, number).await?,
+                    Some(bytes) if bytes.is_empty() => {
+                        ledger::manifest_bytes(store, number).await?
+                    }
                     Some(bytes) => bytes,
                     None => return Err(ledger::lost_manifest(number)),
                 };
@@ -93,14 +97,19 @@ impl Pending {
                 let manifest = if needed <= left {
                     ledger::parse_manifest(number, &bytes)
                 } else {
-                    let why = "it does not fit into memory with the newer generations that wait".into();
+                    let why =
+                        "it does not fit into memory with the newer generations that wait".into();
                     Err(StageError::Record(Key::Manifest(number).path(), why))
                 };
                 match &manifest {
                     Ok(_) => left -= needed,
-                    Err(error) => tracing::error!(generation = number, %error, "generation not readable"),
+                    Err(error) => {
+                        tracing::error!(generation = number, %error, "generation not readable")
+                    }
                 }
-                if let Some(record) = refused.get(&number).filter(|record| record.manifest == Sha256::of(&bytes)) {
+                if let Some(record) =
+                    refused.get(&number).filter(|record| record.manifest == Sha256::of(&bytes))
+                {
                     pending.refused.insert(number, record.clone());
                 }
                 pending.found.insert(number, manifest.ok());
@@ -108,7 +117,10 @@ impl Pending {
         }
         pending.is_half_full = left < MOST_MEMORY / 2 || pending.found.len() > MOST_GENERATIONS / 2;
         if pending.is_cut {
-            tracing::warn!(generations = pending.found.len(), "more generations wait than there is room for");
+            tracing::warn!(
+                generations = pending.found.len(),
+                "more generations wait than there is room for"
+            );
         }
         Ok(pending)
     }
@@ -128,7 +140,8 @@ impl Pending {
             chain.push(manifest);
         }
         chain.reverse();
-        if let Some(first) = chain.iter().position(|manifest| self.is_refused(manifest.generation)) {
+        if let Some(first) = chain.iter().position(|manifest| self.is_refused(manifest.generation))
+        {
             chain.truncate(first);
         }
         chain
@@ -137,7 +150,8 @@ impl Pending {
     /// The same, by value.
     #[must_use]
     pub fn into_chain(mut self) -> Vec<Manifest> {
-        let numbers: Vec<u64> = self.chain().into_iter().map(|manifest| manifest.generation).collect();
+        let numbers: Vec<u64> =
+            self.chain().into_iter().map(|manifest| manifest.generation).collect();
         numbers.iter().filter_map(|number| self.found.remove(number).flatten()).collect()
     }
 
@@ -185,7 +199,8 @@ impl Pending {
     #[must_use]
     pub fn strange(&self) -> Option<u64> {
         let number = self.found.keys().next_back()?;
-        let counts = self.is_cut || self.leading().contains(number) || self.refused.contains_key(number);
+        let counts =
+            self.is_cut || self.leading().contains(number) || self.refused.contains_key(number);
         (!counts && !self.is_overtaken(*number)).then_some(*number)
     }
 
@@ -220,20 +235,24 @@ impl Pending {
 
 /// Why some of these generations were refused, by their records.
 async fn refusals(store: &dyn Store, numbers: &[u64]) -> Result<BTreeMap<u64, RefusedGeneration>> {
-    let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return Ok(BTreeMap::new()) };
+    let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
+        return Ok(BTreeMap::new());
+    };
     let mut refused = numbers.to_vec();
     if numbers.len() > FEW {
         let newest = numbers.len().saturating_sub(MOST_GENERATIONS);
         let first = numbers.get(newest).unwrap_or(first);
         let after = Key::Refused(first.saturating_sub(1));
         let listed = store.list(Folder::Refused, Some(&after), MOST_GENERATIONS).await?;
-        let listed =
-            listed.into_iter().filter_map(|key| if let Key::Refused(number) = key { Some(number) } else { None });
+        let listed = listed
+            .into_iter()
+            .filter_map(|key| if let Key::Refused(number) = key { Some(number) } else { None });
         refused = listed.filter(|number| number <= last).collect();
     }
     let (mut found, mut left) = (BTreeMap::new(), MOST_MEMORY / 4);
     for some in refused.rchunks(REQUESTS_AT_ONCE) {
-        let short = read_short(store, some.iter().map(|number| (*number, Key::Refused(*number)))).await?;
+        let short =
+            read_short(store, some.iter().map(|number| (*number, Key::Refused(*number)))).await?;
         for (number, bytes) in short.into_iter().rev() {
             let key = Key::Refused(number);
             let Some(mut bytes) = bytes else { continue };
@@ -256,7 +275,8 @@ pub(crate) async fn read_short(
     store: &dyn Store,
     keys: impl Iterator<Item = (u64, Key)>,
 ) -> Result<BTreeMap<u64, Option<Bytes>>> {
-    let reads = keys.map(|(number, key)| async move { Ok((number, store.bytes_within(&key, SHORT).await?)) });
+    let reads = keys
+        .map(|(number, key)| async move { Ok((number, store.bytes_within(&key, SHORT).await?)) });
     at_once(reads).await.into_iter().collect()
 }
 

@@ -17,7 +17,9 @@ pub async fn receipt(store: &dyn Store, name: &str, version: &VersionId) -> Resu
 
 fn readable(key: &Key, bytes: &[u8]) -> Option<Hashed> {
     let receipt = parse(key, bytes);
-    receipt.inspect_err(|error| tracing::error!(%error, "receipt ignored; look at who wrote it")).ok()
+    receipt
+        .inspect_err(|error| tracing::error!(%error, "receipt ignored; look at who wrote it"))
+        .ok()
 }
 
 /// Hash's receipt for a version of an upload, if it can be read, and when it was stored, by the

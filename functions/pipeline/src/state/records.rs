@@ -69,7 +69,9 @@ impl Progress {
     /// against somebody who may write to the ledger, since they could write a receipt as well.
     #[must_use]
     pub fn new(length: u64, offset: u64, state: tufline_tuf::PausedHasher) -> Self {
-        let seal = tufline_tuf::Sha256::of(format!("{RECORD_FORMAT} {length} {offset} {}", state.as_hex()).as_bytes());
+        let seal = tufline_tuf::Sha256::of(
+            format!("{RECORD_FORMAT} {length} {offset} {}", state.as_hex()).as_bytes(),
+        );
         Self { format: RECORD_FORMAT, length, offset, state, seal }
     }
 
@@ -77,8 +79,12 @@ impl Progress {
     /// if the record is damaged, has another format, or is about another upload.
     #[must_use]
     pub fn resume(&self, length: u64) -> Option<(tufline_tuf::Hasher, u64)> {
-        let sound = *self == Self::new(length, self.offset, self.state.clone()) && self.offset <= length;
-        sound.then(|| tufline_tuf::Hasher::resume(&self.state)).flatten().map(|hasher| (hasher, self.offset))
+        let sound =
+            *self == Self::new(length, self.offset, self.state.clone()) && self.offset <= length;
+        sound
+            .then(|| tufline_tuf::Hasher::resume(&self.state))
+            .flatten()
+            .map(|hasher| (hasher, self.offset))
     }
 }
 

@@ -94,13 +94,17 @@ pub struct IgnoredRoot {
 /// As [`first`].
 pub async fn ignored(store: &dyn Store) -> Result<Vec<IgnoredRoot>> {
     let Some(first) = first(store).await? else { return Ok(Vec::new()) };
-    let (mut chain, mut ignored, mut known) = (Chain::trusting(&first.bytes)?, Vec::new(), Some(first));
+    let (mut chain, mut ignored, mut known) =
+        (Chain::trusting(&first.bytes)?, Vec::new(), Some(first));
     for version in store.first_root().. {
         let lies = store.unverified(&Key::root(version)).await?;
-        let is_known = known.as_ref().map(|known| &known.bytes) == lies.as_ref().map(|lies| &lies.bytes);
+        let is_known =
+            known.as_ref().map(|known| &known.bytes) == lies.as_ref().map(|lies| &lies.bytes);
         if let Some(lies) = lies.filter(|_| !is_known) {
             let reason = match chain.clone().extend(&lies.bytes) {
-                _ if known.is_some() => "it lies in the place of a root that was published".to_owned(),
+                _ if known.is_some() => {
+                    "it lies in the place of a root that was published".to_owned()
+                }
                 Err(error) => error.to_string(),
                 // The root was published a moment ago.
                 Ok(()) => break,
@@ -143,7 +147,10 @@ pub async fn expect_none(store: &dyn Store) -> Result<()> {
 /// `contents` is the digest of the new root, if that is made already.
 pub(crate) fn expect_free(store: &dyn Store, contents: Option<Sha256>) -> Result<()> {
     match store.pinned_root() {
-        Some(pinned) if pinned.version != 1 || contents.is_some_and(|contents| contents != pinned.contents) => {
+        Some(pinned)
+            if pinned.version != 1
+                || contents.is_some_and(|contents| contents != pinned.contents) =>
+        {
             Err(StageError::refused(format!(
                 "this repository begins with version {} of the root whose contents are {} \
                  (trustedRoot, or trusted_root in config.toml): publish that root (with `tufline \
@@ -180,7 +187,8 @@ pub async fn trusted(ports: &Ports) -> Result<Trusted> {
     let (mut roots, mut replaces) = (Vec::with_capacity(2), 0);
     for intent in intents.roots {
         // An intent whose root was published meanwhile, or expired before, does not count any more.
-        let fit = RootFile::read(intent.root.as_bytes()).and_then(|file| succeed(&newest, &file, now));
+        let fit =
+            RootFile::read(intent.root.as_bytes()).and_then(|file| succeed(&newest, &file, now));
         if let Ok(fit) = fit {
             replaces = replaces.max(intent.replaces);
             roots.push(fit.root().clone());

@@ -25,7 +25,9 @@ use tufline_pipeline::Ports;
 use tufline_pipeline::ReadingMemory;
 use tufline_pipeline::dispatch::handle;
 use tufline_store::memory::{Control, Fate, Memory, Request};
-use tufline_store::{Change, ErrorKind, Key, Message, OnlineRole, Queue, Signer, StoreError, VerifiedRoots};
+use tufline_store::{
+    Change, ErrorKind, Key, Message, OnlineRole, Queue, Signer, StoreError, VerifiedRoots,
+};
 use tufline_tuf::index::Page;
 use tufline_tuf::root::same_key;
 use tufline_tuf::{Config, Draft, Index, Manifest, RoleKeys, RoleName, Time};
@@ -58,14 +60,20 @@ pub struct Holding(pub Mutex<BTreeMap<OnlineRole, Vec<Arc<EcdsaKeyPair>>>>);
 impl Holding {
     /// Makes it with one key for each role.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(OnlineRole::ALL.into_iter().map(|role| (role, vec![key()])).collect())))
+        Arc::new(Self(Mutex::new(
+            OnlineRole::ALL.into_iter().map(|role| (role, vec![key()])).collect(),
+        )))
     }
 
     /// Signs a document of `targets` as people would, with the oldest of its keys.
     pub fn sign_targets(&self, root: &Root, draft: &Draft<Targets>) -> Bytes {
         let pair = Arc::clone(&self.0.lock().unwrap()[&OnlineRole::Targets][0]);
-        let sig = EcdsaKeyPair::sign(&pair, &SystemRandom::new(), &draft.message().unwrap()).unwrap();
-        let signature = Signature { keyid: pair.tuf_key().key_id().unwrap(), sig: sig.as_ref().to_vec().into() };
+        let sig =
+            EcdsaKeyPair::sign(&pair, &SystemRandom::new(), &draft.message().unwrap()).unwrap();
+        let signature = Signature {
+            keyid: pair.tuf_key().key_id().unwrap(),
+            sig: sig.as_ref().to_vec().into(),
+        };
         let keys = RoleKeys::in_root(root, &RoleName::targets()).unwrap();
         draft.clone().sign(vec![signature], &keys).unwrap().bytes().clone()
     }
@@ -78,7 +86,9 @@ impl Holding {
     /// Removes keys of a role.
     pub fn remove(&self, role: OnlineRole, keys: &[PublicKey]) {
         let mut held = self.0.lock().unwrap();
-        held.get_mut(&role).unwrap().retain(|pair| !keys.iter().any(|key| same_key(key, &pair.tuf_key())));
+        held.get_mut(&role)
+            .unwrap()
+            .retain(|pair| !keys.iter().any(|key| same_key(key, &pair.tuf_key())));
         assert!(!held[&role].is_empty());
     }
 }
@@ -89,10 +99,17 @@ impl Signer for Holding {
         Ok(self.0.lock().unwrap()[&role].iter().map(|pair| pair.tuf_key()).collect())
     }
 
-    async fn sign(&self, role: OnlineRole, key: &PublicKey, message: &[u8]) -> Result<Vec<u8>, StoreError> {
+    async fn sign(
+        &self,
+        role: OnlineRole,
+        key: &PublicKey,
+        message: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
         let held = self.0.lock().unwrap();
         let pair = held[&role].iter().find(|pair| same_key(&pair.tuf_key(), key));
-        let pair = pair.ok_or_else(|| StoreError::new(ErrorKind::Missing, "sign with", "a key", "it is gone"))?;
+        let pair = pair.ok_or_else(|| {
+            StoreError::new(ErrorKind::Missing, "sign with", "a key", "it is gone")
+        })?;
         Ok(EcdsaKeyPair::sign(pair, &SystemRandom::new(), message).unwrap().as_ref().to_vec())
     }
 }
@@ -143,7 +160,8 @@ pub fn settle(memory: &Memory, ports: &Ports) -> usize {
     let mut batches = 0;
     let due = |queue| memory.take(queue, memory.first_due(queue)?).map(|message| message.body);
     loop {
-        let waiting = Queue::ALL.map(|queue| (queue, std::iter::from_fn(|| due(queue)).collect::<Vec<String>>()));
+        let waiting = Queue::ALL
+            .map(|queue| (queue, std::iter::from_fn(|| due(queue)).collect::<Vec<String>>()));
         let before = batches;
         for (queue, bodies) in waiting.iter().filter(|(_, bodies)| !bodies.is_empty()) {
             let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
@@ -168,7 +186,11 @@ pub struct Faults {
 impl Faults {
     /// Faults that are still off.
     pub fn new(seed: u64, each: u32) -> Arc<Self> {
-        Arc::new(Self { random: Mutex::new(StdRng::seed_from_u64(seed)), each, on: AtomicBool::new(false) })
+        Arc::new(Self {
+            random: Mutex::new(StdRng::seed_from_u64(seed)),
+            each,
+            on: AtomicBool::new(false),
+        })
     }
 
     /// The control for a world in memory.
@@ -197,9 +219,13 @@ impl Control for Shared {
 /// and `TUFLINE_MOST_SEEDS` limits how many.
 #[expect(clippy::disallowed_methods, reason = "the flags of these tests")]
 pub fn seeds(usual: u64) -> std::ops::Range<u64> {
-    let flag = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
+    let flag =
+        |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
     match flag("TUFLINE_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..flag("TUFLINE_SEEDS").unwrap_or(usual.min(flag("TUFLINE_MOST_SEEDS").unwrap_or(usual))),
+        None => {
+            0..flag("TUFLINE_SEEDS")
+                .unwrap_or(usual.min(flag("TUFLINE_MOST_SEEDS").unwrap_or(usual)))
+        }
     }
 }

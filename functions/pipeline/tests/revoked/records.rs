@@ -41,10 +41,19 @@ fn document(party: &EcdsaKeyPair, expires: tufline_tuf::Time) -> Bytes {
 /// document's version.
 fn delivery_of_a_vendor(world: &World) -> (RoleName, Bytes, VersionId) {
     let (party, vendor) = (key(), "vendor".parse::<RoleName>().unwrap());
-    let edit =
-        PartyEdit::Create { paths: vec!["vendor/*".parse().unwrap()], keys: vec![party.tuf_key()], threshold: 1 };
-    finish(delegation::change(&*world.ports.store, &world.ports.config, world.ports.clock.now(), &vendor, &edit))
-        .unwrap();
+    let edit = PartyEdit::Create {
+        paths: vec!["vendor/*".parse().unwrap()],
+        keys: vec![party.tuf_key()],
+        threshold: 1,
+    };
+    finish(delegation::change(
+        &*world.ports.store,
+        &world.ports.config,
+        world.ports.clock.now(),
+        &vendor,
+        &edit,
+    ))
+    .unwrap();
     world.minutes(2);
     let file = document(&party, time::after(world.ports.clock.now(), 30 * 86_400));
     let version = world.deliveries.put_upload("vendor.json", file.clone(), None, false);
@@ -71,12 +80,19 @@ fn nobody_knows_the_digest_of_a_record_of_parties() {
     let world = World::new();
     world.put("a", "one");
     world.minutes(2);
-    let edit =
-        PartyEdit::Create { paths: vec!["vendor/*".parse().unwrap()], keys: vec![key().tuf_key()], threshold: 1 };
+    let edit = PartyEdit::Create {
+        paths: vec!["vendor/*".parse().unwrap()],
+        keys: vec![key().tuf_key()],
+        threshold: 1,
+    };
     let role: RoleName = "vendor".parse().unwrap();
-    let record = Addressed::try_from(Parties::default().edit(&role, edit.clone()).unwrap()).unwrap();
+    let record =
+        Addressed::try_from(Parties::default().edit(&role, edit.clone()).unwrap()).unwrap();
     world.create(&Key::Parties(record.digest()), Bytes::from_static(b"junk"));
-    world.create(&Key::Decision(1), json::to_vec(&Decision { format: PARTIES_FORMAT, role, edit }).unwrap());
+    world.create(
+        &Key::Decision(1),
+        json::to_vec(&Decision { format: PARTIES_FORMAT, role, edit }).unwrap(),
+    );
     // The thief is silent from here on.
     world.put("b", "two");
     world.minutes(1);
@@ -147,7 +163,8 @@ fn a_thousand_refused_versions_hold_up_nothing() {
 fn nobody_drafts_targets_where_people_sign_it() {
     let holding = Holding::new();
     let keys = Arc::new(MemoryKeys::generate().unwrap());
-    let memory = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys, Box::new(Calm)));
+    let memory =
+        Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys, Box::new(Calm)));
     let deliveries = memory.clone();
     let config = Config { offline_targets: true, ..Config::default() };
     let ports = Ports { signer: Arc::clone(&holding) as _, ..ports(&memory, config) };
@@ -181,9 +198,16 @@ fn a_refusal_says_nothing_of_a_generation_to_come() {
     world.minutes(2);
     let newest = world.newest();
     let manifest = Sha256::of(b"of another");
-    let refused = RefusedGeneration { format: RECORD_FORMAT, manifest, reason: "x".into(), fault: RecordedFault::Void };
+    let refused = RefusedGeneration {
+        format: RECORD_FORMAT,
+        manifest,
+        reason: "x".into(),
+        fault: RecordedFault::Void,
+    };
     for generation in newest + 1..=newest + 2_000 {
-        world.memory.tamper(&Key::Refused(generation).path(), Some(json::to_vec(&refused).unwrap().into()));
+        world
+            .memory
+            .tamper(&Key::Refused(generation).path(), Some(json::to_vec(&refused).unwrap().into()));
     }
     world.put("b", "two");
     world.minutes(3);
@@ -198,9 +222,10 @@ fn numbers_are_left_out_until_there_is_room() {
     world.minutes(2);
     let serial = world.manifest(world.newest()).serial;
     for version in serial + 1..=serial + 100_000 {
-        world
-            .memory
-            .tamper(&Key::Metadata { role: RoleName::targets(), version }.path(), Some(Bytes::from_static(b"x")));
+        world.memory.tamper(
+            &Key::Metadata { role: RoleName::targets(), version }.path(),
+            Some(Bytes::from_static(b"x")),
+        );
     }
     world.put("b", "two");
     world.minutes(10);
@@ -221,14 +246,18 @@ fn no_removal_of_a_party_is_waived() {
     .unwrap();
     world.minutes(2);
     let state = || {
-        finish(read_parties(&*world.ports.store, &world.manifest(world.published()))).unwrap().parties[&vendor].state
+        finish(read_parties(&*world.ports.store, &world.manifest(world.published())))
+            .unwrap()
+            .parties[&vendor]
+            .state
     };
     assert_eq!(state(), PartyState::Listed);
     // Write what `decide` writes. The thief is faster than the stage that carries it out.
     let removal = PartyEdit::Remove { release: false };
     world.create(
         &Key::Decision(2),
-        json::to_vec(&Decision { format: PARTIES_FORMAT, role: vendor.clone(), edit: removal }).unwrap(),
+        json::to_vec(&Decision { format: PARTIES_FORMAT, role: vendor.clone(), edit: removal })
+            .unwrap(),
     );
     world.forge(&[], &[], false, |manifest| {
         manifest.decisions = 2;

@@ -15,7 +15,9 @@ use tufline_pipeline::state::pending::Pending;
 use tufline_pipeline::state::records::Announced;
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
 use tufline_store::{Change, Event, Hint, Key, Message, Queue};
-use tufline_tuf::{Applied, Config, Content, Custom, Manifest, Outcome, RoleName, Sha256, TargetName, json};
+use tufline_tuf::{
+    Applied, Config, Content, Custom, Manifest, Outcome, RoleName, Sha256, TargetName, json,
+};
 
 use crate::common::{finish, ports, take_changes};
 use crate::world::{World, set};
@@ -79,7 +81,9 @@ impl Rounds {
     fn count<T>(&self, future: impl Future<Output = T>) -> (T, usize) {
         let (mut future, mut rounds) = (pin!(future), 0);
         loop {
-            if let Poll::Ready(outcome) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            if let Poll::Ready(outcome) =
+                future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            {
                 return (outcome, rounds);
             }
             rounds += 1;
@@ -99,7 +103,13 @@ fn what_is_too_long_holds_up_nothing() {
         let document = Key::Metadata { role: targets.clone(), version: serial + more };
         [Key::snapshot(newest + more), Key::Refused(newest + more), Key::Decision(more), document]
     });
-    let pointers = [Key::RootIntent, Key::Announced, Key::RemovalsAccepted, Key::Manifest(newest + 1), Key::root(2)];
+    let pointers = [
+        Key::RootIntent,
+        Key::Announced,
+        Key::RemovalsAccepted,
+        Key::Manifest(newest + 1),
+        Key::root(2),
+    ];
     for key in ahead.chain(pointers) {
         world.memory.tamper(&key.path(), Some(too_long(&key)));
     }
@@ -122,7 +132,10 @@ fn a_pointer_ahead_of_what_exists_stops_no_events() {
     world.put("a", "one");
     world.minutes(2);
     world.memory.take_events();
-    world.memory.tamper(&Key::Announced.path(), Some(Bytes::from_static(br#"{"format":1,"generation":1000000000}"#)));
+    world.memory.tamper(
+        &Key::Announced.path(),
+        Some(Bytes::from_static(br#"{"format":1,"generation":1000000000}"#)),
+    );
     world.put("b", "two");
     world.minutes(5);
     world.say();
@@ -188,7 +201,8 @@ fn a_version_that_fits_no_message_is_no_version() {
         let version = world.put("a", "one");
         world.minutes(2);
         world.memory.take_events();
-        let long = |manifest: &mut Manifest| manifest.changes[0].version = Some("v".repeat(2_000_000));
+        let long =
+            |manifest: &mut Manifest| manifest.changes[0].version = Some("v".repeat(2_000_000));
         if void {
             world.forge(&[set("a", "evil", None)], &[], false, |manifest| {
                 long(manifest);
@@ -203,8 +217,9 @@ fn a_version_that_fits_no_message_is_no_version() {
         for _ in 0..6 {
             world.note("refresh", finish(stages::refresh(&world.ports)));
             for queue in Queue::ALL {
-                let kept: Vec<String> =
-                    std::iter::from_fn(|| world.memory.take(queue, 0)).map(|message| message.body).collect();
+                let kept: Vec<String> = std::iter::from_fn(|| world.memory.take(queue, 0))
+                    .map(|message| message.body)
+                    .collect();
                 for body in kept {
                     largest = largest.max(body.len());
                     world.memory.send_raw(queue, &body);
@@ -216,7 +231,10 @@ fn a_version_that_fits_no_message_is_no_version() {
         assert!(world.shows("b", "two"));
         let events = world.memory.take_events();
         let event = events.iter().map(|event| format!("{event:?}").len()).max().unwrap_or(0);
-        assert!(largest.max(event) < 1 << 18, "void {void}: a message of {largest}, an event of {event}");
+        assert!(
+            largest.max(event) < 1 << 18,
+            "void {void}: a message of {largest}, an event of {event}"
+        );
     }
 }
 
@@ -228,7 +246,10 @@ fn changes_without_effect_cost_no_looks() {
     let names: Vec<String> = (0..3000).map(|number| format!("n/{number}")).collect();
     // None of these names ever had an upload: a hint for each, as reconcile sends it.
     for hints in names.chunks(100) {
-        let hints = hints.iter().map(|name| Hint { name: name.clone(), removed: true, version: None }).collect();
+        let hints = hints
+            .iter()
+            .map(|name| Hint { name: name.clone(), removed: true, version: None })
+            .collect();
         world.memory.send_raw(Queue::Uploads, &Message::Uploads(hints).to_body().unwrap());
     }
     world.minutes(1);
@@ -260,9 +281,11 @@ fn versions_that_are_refused_are_looked_at_together() {
     memory.pass(1000);
     let name: TargetName = "x".parse().unwrap();
     let content = Content { sha256: Sha256::of(b"x0"), length: 2, custom: Custom::new() };
-    let (found, current) = rounds.count(tufline_pipeline::state::current::current_upload(&ports, &name));
+    let (found, current) =
+        rounds.count(tufline_pipeline::state::current::current_upload(&ports, &name));
     assert_eq!(found.unwrap().1.len(), 990);
-    let (found, justified) = rounds.count(tufline_pipeline::justify(&ports, &name, None, Some(&content)));
+    let (found, justified) =
+        rounds.count(tufline_pipeline::justify(&ports, &name, None, Some(&content)));
     found.unwrap();
     assert!(current < 50 && justified < 200, "{current} and {justified} rounds of requests");
 }

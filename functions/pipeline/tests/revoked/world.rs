@@ -17,8 +17,12 @@ use tufline_pipeline::state::ledger;
 use tufline_pipeline::state::parties::read_parties;
 use tufline_store::memory::{Calm, Control, Fate, Memory, MemoryKeys, Request};
 use tufline_store::{Hint, Key, Message, Queue, VersionId};
-use tufline_tuf::generation::{DEEPEST_BIN, Edit, FirstBins, Folding, Next, Others, Policy, TargetEdit};
-use tufline_tuf::{Config, Content, Custom, Draft, Index, Manifest, RecordedPolicy, RoleName, Sha256, json, time};
+use tufline_tuf::generation::{
+    DEEPEST_BIN, Edit, FirstBins, Folding, Next, Others, Policy, TargetEdit,
+};
+use tufline_tuf::{
+    Config, Content, Custom, Draft, Index, Manifest, RecordedPolicy, RoleName, Sha256, json, time,
+};
 
 use crate::common::{finish, index, ports};
 
@@ -52,7 +56,11 @@ impl World {
             keys.clone(),
             Box::new(Count(requests.clone(), log.clone())),
         ));
-        let deliveries = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys.clone(), Box::new(Calm)));
+        let deliveries = Arc::new(Memory::new(
+            "2026-01-01T00:00:00Z".parse().unwrap(),
+            keys.clone(),
+            Box::new(Calm),
+        ));
         let ports = Ports { deliveries: deliveries.clone(), ..ports(&memory, config) };
         finish(init::init(&ports, keys.root(), bins)).unwrap();
         let world = Self { memory, deliveries, ports, requests, log, failures: Mutex::default() };
@@ -66,14 +74,17 @@ impl World {
     }
 
     pub fn put(&self, name: &str, bytes: &'static str) -> VersionId {
-        let version = self.memory.put_upload(name, Bytes::from_static(bytes.as_bytes()), None, true);
+        let version =
+            self.memory.put_upload(name, Bytes::from_static(bytes.as_bytes()), None, true);
         let hint = Hint { name: name.into(), removed: false, version: Some(version.clone()) };
         self.memory.send_raw(Queue::Uploads, &Message::Uploads(vec![hint]).to_body().unwrap());
         version
     }
 
     pub fn note<T>(&self, what: &str, outcome: Result<T, StageError>) -> Option<T> {
-        outcome.map_err(|error| self.failures.lock().unwrap().insert(format!("{what}: {error}"))).ok()
+        outcome
+            .map_err(|error| self.failures.lock().unwrap().insert(format!("{what}: {error}")))
+            .ok()
     }
 
     /// Runs all stages until nothing is left to do, or for 12 rounds.
@@ -85,7 +96,9 @@ impl World {
                 let message = self.memory.take(Queue::Uploads, index).unwrap();
                 any = true;
                 if let Ok(Message::Uploads(hints)) = Message::from_body(&message.body) {
-                    for failure in finish(hash(&self.ports, Turn::All, &hints)).into_iter().flatten() {
+                    for failure in
+                        finish(hash(&self.ports, Turn::All, &hints)).into_iter().flatten()
+                    {
                         self.failures.lock().unwrap().insert(format!("hash: {failure}"));
                     }
                 }
@@ -99,7 +112,9 @@ impl World {
             }
             if !changes.is_empty() {
                 any = true;
-                if let Some(rebuilt) = self.note("rebuild", finish(stages::rebuild(&self.ports, &changes))) {
+                if let Some(rebuilt) =
+                    self.note("rebuild", finish(stages::rebuild(&self.ports, &changes)))
+                {
                     for (_, error) in rebuilt.failed {
                         self.failures.lock().unwrap().insert(format!("rebuild: {error}"));
                     }
@@ -140,11 +155,14 @@ impl World {
     }
 
     pub fn published(&self) -> u64 {
-        finish(ledger::published(&*self.ports.store)).unwrap().map_or(0, |published| published.generation)
+        finish(ledger::published(&*self.ports.store))
+            .unwrap()
+            .map_or(0, |published| published.generation)
     }
 
     pub fn manifest(&self, generation: u64) -> Manifest {
-        serde_json::from_slice(&self.memory.object(&Key::Manifest(generation).path()).unwrap()).unwrap()
+        serde_json::from_slice(&self.memory.object(&Key::Manifest(generation).path()).unwrap())
+            .unwrap()
     }
 
     pub fn newest(&self) -> u64 {
@@ -191,8 +209,14 @@ impl World {
         };
         let renew: BTreeSet<RoleName> = renew.iter().cloned().collect();
         let parties = finish(read_parties(&*self.ports.store, &base)).unwrap();
-        let others = Others { parties, digest: base.parties, decisions: base.decisions, ..Others::default() };
-        let mut folding = Folding::new(&base, index, edits, &renew, base.bins_keys(), &others, policy).unwrap();
+        let others = Others {
+            parties,
+            digest: base.parties,
+            decisions: base.decisions,
+            ..Others::default()
+        };
+        let mut folding =
+            Folding::new(&base, index, edits, &renew, base.bins_keys(), &others, policy).unwrap();
         for (role, entry) in folding.wanted().unwrap() {
             let bytes = self.memory.object(&Key::Draft(entry.draft).path()).unwrap();
             let document = Draft::from_bytes(role, &bytes).unwrap();
@@ -220,11 +244,9 @@ impl World {
             let key = Key::Metadata { role, version: entry.document.version };
             let document: schema::Signed<Targets> =
                 serde_json::from_slice(&self.memory.object(&key.path()).unwrap()).unwrap();
-            document
-                .signed
-                .targets
-                .iter()
-                .any(|(found, target)| found.raw() == name && target.hashes.sha256[..] == wanted.as_bytes()[..])
+            document.signed.targets.iter().any(|(found, target)| {
+                found.raw() == name && target.hashes.sha256[..] == wanted.as_bytes()[..]
+            })
         })
     }
 
@@ -237,7 +259,11 @@ impl World {
 
 /// An edit that sets a target.
 pub fn set(name: &str, bytes: &str, version: Option<&str>) -> TargetEdit {
-    let content = Content { sha256: Sha256::of(bytes.as_bytes()), length: bytes.len() as u64, custom: Custom::new() };
+    let content = Content {
+        sha256: Sha256::of(bytes.as_bytes()),
+        length: bytes.len() as u64,
+        custom: Custom::new(),
+    };
     TargetEdit {
         name: name.parse().unwrap(),
         version: version.map(str::to_owned),

@@ -37,9 +37,15 @@ impl History {
     fn in_effect(&self, name: &str, content: Option<&Sha256>, now: Time) -> bool {
         let Some(entries) = self.0.get(name) else { return content.is_none() };
         let ends = entries.iter().skip(1).map(|(begin, _)| Some(*begin)).chain([None]);
-        let lately = |end: Option<Time>| end.is_none_or(|end| seconds_between(end, now) <= WINDOW_SECONDS);
-        let before_all = content.is_none() && entries.first().is_some_and(|(begin, _)| lately(Some(*begin)));
-        before_all || entries.iter().zip(ends).any(|((_, found), end)| found.as_ref() == content && lately(end))
+        let lately =
+            |end: Option<Time>| end.is_none_or(|end| seconds_between(end, now) <= WINDOW_SECONDS);
+        let before_all =
+            content.is_none() && entries.first().is_some_and(|(begin, _)| lately(Some(*begin)));
+        before_all
+            || entries
+                .iter()
+                .zip(ends)
+                .any(|((_, found), end)| found.as_ref() == content && lately(end))
     }
 }
 
@@ -74,12 +80,18 @@ impl Client {
         }
         for (role, version) in &self.roles {
             if state.roles.get(role).is_none_or(|now| now < version) {
-                return Err(Violation::new("rollback", format!("role {role} is older than before, or gone")));
+                return Err(Violation::new(
+                    "rollback",
+                    format!("role {role} is older than before, or gone"),
+                ));
             }
         }
         for (name, sha256) in &shown {
             if !uploaded.get(name).is_some_and(|digests| digests.contains(sha256)) {
-                return Err(Violation::new("forgery", format!("{name} = {sha256} was never uploaded")));
+                return Err(Violation::new(
+                    "forgery",
+                    format!("{name} = {sha256} was never uploaded"),
+                ));
             }
         }
         let names: BTreeSet<&String> = shown.keys().chain(self.shown.keys()).collect();
@@ -90,7 +102,10 @@ impl Client {
             }
         }
         if state.last_expiry > after(world.now(), LONGEST_LIFE_SECONDS) {
-            return Err(Violation::new("lasting", format!("something is in force until {}", state.last_expiry)));
+            return Err(Violation::new(
+                "lasting",
+                format!("something is in force until {}", state.last_expiry),
+            ));
         }
         *self = state;
         self.seen = Some(timestamp);
@@ -109,15 +124,23 @@ impl Default for Client {
 /// What a new client finds at `now`, with all expiries checked.
 pub fn shown(world: &Memory, now: Time) -> Result<Shown, Violation> {
     let timestamp = world.object("metadata/timestamp.json");
-    let timestamp = timestamp.ok_or_else(|| Violation::new("unreadable", "nothing is published"))?;
+    let timestamp =
+        timestamp.ok_or_else(|| Violation::new("unreadable", "nothing is published"))?;
     read(world, &timestamp, Some(now)).map(|(shown, _)| shown)
 }
 
-fn read(world: &Memory, timestamp: &Bytes, now: Option<Time>) -> Result<(Shown, Client), Violation> {
-    let unreadable = |error: tufline_tuf::VerifyError| Violation::new("unreadable", error.to_string());
+fn read(
+    world: &Memory,
+    timestamp: &Bytes,
+    now: Option<Time>,
+) -> Result<(Shown, Client), Violation> {
+    let unreadable =
+        |error: tufline_tuf::VerifyError| Violation::new("unreadable", error.to_string());
     let get = |key: Key| {
         let path = key.path();
-        world.object(&path).ok_or_else(|| Violation::new("unreadable", format!("{path} is missing")))
+        world
+            .object(&path)
+            .ok_or_else(|| Violation::new("unreadable", format!("{path} is missing")))
     };
     let mut version = 1;
     let mut trusted = root::read(&get(Key::root(1))?, 1).map_err(unreadable)?;
@@ -137,7 +160,10 @@ fn read(world: &Memory, timestamp: &Bytes, now: Option<Time>) -> Result<(Shown, 
     if meta.length != Some(bytes.len() as u64)
         || meta.hashes.as_ref().unwrap().sha256[..] != Sha256::of(&bytes).as_bytes()[..]
     {
-        return Err(Violation::new("unreadable", "the snapshot is not the one that the timestamp means"));
+        return Err(Violation::new(
+            "unreadable",
+            "the snapshot is not the one that the timestamp means",
+        ));
     }
     let snapshot: Signed<Snapshot> = verify(bytes, &keys(&RoleName::snapshot())?)
         .and_then(|signed| signed.expect_version(meta.version.get()))
@@ -162,16 +188,24 @@ fn read(world: &Memory, timestamp: &Bytes, now: Option<Time>) -> Result<(Shown, 
             .map_err(unreadable)?;
         roles.insert(file.clone(), meta.version.get());
         last_expiry = last_expiry.max(targets.document().expires);
-        for entry in targets.document().delegations.iter().flat_map(|delegations| &delegations.roles) {
+        for entry in
+            targets.document().delegations.iter().flat_map(|delegations| &delegations.roles)
+        {
             let child: RoleName = entry.name.parse().unwrap();
             if trie::prefix(&child).is_none() {
                 return Err(Violation::new("delegation", format!("nobody decided on {child}")));
             }
             if !snapshot.document().meta.contains_key(&format!("{child}.json")) {
-                return Err(Violation::new("unreadable", format!("{child} is not in the snapshot")));
+                return Err(Violation::new(
+                    "unreadable",
+                    format!("{child} is not in the snapshot"),
+                ));
             }
             let delegations = targets.document().delegations.as_ref().unwrap();
-            delegated.insert(child.clone(), RoleKeys::in_delegations(delegations, &child).map_err(unreadable)?);
+            delegated.insert(
+                child.clone(),
+                RoleKeys::in_delegations(delegations, &child).map_err(unreadable)?,
+            );
         }
         for (name, target) in &targets.document().targets {
             let digest = Sha256::of(name.raw().as_bytes()).to_string();
@@ -187,12 +221,16 @@ fn read(world: &Memory, timestamp: &Bytes, now: Option<Time>) -> Result<(Shown, 
             let sha256: Sha256 = hex::encode(&target.hashes.sha256[..]).parse().unwrap();
             let blob = world.blob(&sha256);
             if blob.as_ref().map(|bytes| bytes.len() as u64) != Some(target.length) {
-                return Err(Violation::new("unreadable", format!("the bytes of {} are missing", name.raw())));
+                return Err(Violation::new(
+                    "unreadable",
+                    format!("the bytes of {} are missing", name.raw()),
+                ));
             }
             shown.insert(name.raw().to_owned(), sha256);
         }
     }
-    let last_expiry = last_expiry.max(timestamp.document().expires).max(snapshot.document().expires);
+    let last_expiry =
+        last_expiry.max(timestamp.document().expires).max(snapshot.document().expires);
     let (timestamp, snapshot) = (timestamp.version(), snapshot.version());
     let client = Client { timestamp, snapshot, roles, last_expiry, ..Client::default() };
     Ok((shown, client))

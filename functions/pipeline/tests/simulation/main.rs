@@ -41,7 +41,13 @@ fn flag(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
-fn run(seed: u64, keys: &Arc<MemoryKeys>, plant: Plant, thief: Option<Thief>, trace: bool) -> Result<(), Violation> {
+fn run(
+    seed: u64,
+    keys: &Arc<MemoryKeys>,
+    plant: Plant,
+    thief: Option<Thief>,
+    trace: bool,
+) -> Result<(), Violation> {
     Simulation::new(seed, Arc::clone(keys), plant, thief, trace).run()
 }
 
@@ -85,7 +91,9 @@ fn none_breaks_the_repository(usual: u64, thief: Option<Thief>) {
         return;
     }
     let usual = usual.min(flag("TUFLINE_MOST_SEEDS").unwrap_or(usual));
-    if let Some((seed, violation)) = explore(flag("TUFLINE_SEEDS").unwrap_or(usual), Plant::Nothing, thief) {
+    if let Some((seed, violation)) =
+        explore(flag("TUFLINE_SEEDS").unwrap_or(usual), Plant::Nothing, thief)
+    {
         panic!("seed {seed}: {violation} (replay with TUFLINE_SEED={seed})");
     }
 }
@@ -112,7 +120,8 @@ fn no_thief_of_an_operators_role_shows_what_was_not_in_effect() {
 
 fn must_find(plant: Plant) {
     let found = explore(SEEDS_TO_FIND, plant, None);
-    let (seed, violation) = found.unwrap_or_else(|| panic!("{plant:?} was not found in {SEEDS_TO_FIND} schedules"));
+    let (seed, violation) =
+        found.unwrap_or_else(|| panic!("{plant:?} was not found in {SEEDS_TO_FIND} schedules"));
     println!("{plant:?}: found with seed {seed}: {violation}");
 }
 

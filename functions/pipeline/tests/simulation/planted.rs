@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use tufline_store::memory::Memory;
 use tufline_store::{
-    Document, ErrorKind, Folder, Head, Key, PastVersion, Pointer, Result, Store, StoreError, Stored, Tag, Upload,
-    Uploads, VersionId, Written,
+    Document, ErrorKind, Folder, Head, Key, PastVersion, Pointer, Result, Store, StoreError,
+    Stored, Tag, Upload, Uploads, VersionId, Written,
 };
 use tufline_tuf::Manifest;
 use tufline_tuf::root::PinnedRoot;
@@ -53,7 +53,11 @@ impl Store for PlantedStore {
         match (self.plant, document.key()) {
             (Plant::NoFence, Key::Manifest(_)) => {
                 let manifest: Manifest = serde_json::from_slice(document.bytes()).unwrap();
-                if manifest.is_fence() { Ok(Written::Done) } else { self.world.create(document).await }
+                if manifest.is_fence() {
+                    Ok(Written::Done)
+                } else {
+                    self.world.create(document).await
+                }
             }
             (Plant::RefusalAsError, Key::Refused(_)) => {
                 Err(StoreError::new(ErrorKind::Retry, "show", document.key(), "refused"))
@@ -116,7 +120,13 @@ impl Uploads for EarlyLook {
         Uploads::list(&*self.world, after).await
     }
 
-    async fn read_into(&self, buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut> {
+    async fn read_into(
+        &self,
+        buffer: BytesMut,
+        upload: &Upload,
+        offset: u64,
+        length: u64,
+    ) -> Result<BytesMut> {
         self.world.read_into(buffer, upload, offset, length).await
     }
 

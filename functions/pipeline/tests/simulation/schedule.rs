@@ -151,14 +151,27 @@ enum Version {
 }
 
 impl Simulation {
-    pub fn new(seed: u64, keys: Arc<MemoryKeys>, plant: Plant, thief: Option<Thief>, trace: bool) -> Self {
+    pub fn new(
+        seed: u64,
+        keys: Arc<MemoryKeys>,
+        plant: Plant,
+        thief: Option<Thief>,
+        trace: bool,
+    ) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let names = random.random_range(1..=NAMES.len());
         let calm = random.random_ratio(1, 4);
         let rates = if calm {
             Rates { failed: 0, reply_lost: 0, retried: 0, killed: 0, doubled: 0, event_lost: 0 }
         } else {
-            Rates { failed: 10, reply_lost: 10, retried: 10, killed: 15, doubled: 80, event_lost: 20 }
+            Rates {
+                failed: 10,
+                reply_lost: 10,
+                retried: 10,
+                killed: 15,
+                doubled: 80,
+                event_lost: 20,
+            }
         };
         let faults = Arc::new(Faults {
             random: Mutex::new(StdRng::seed_from_u64(seed ^ 0x5eed)),
@@ -180,7 +193,11 @@ impl Simulation {
             },
             // In half of the schedules most uploads are large. They are read in pieces of two
             // bytes, one or several in a run.
-            large_uploads: if random.random() { few_bytes(random.random_range(2..6)) } else { LargeUploads::default() },
+            large_uploads: if random.random() {
+                few_bytes(random.random_range(2..6))
+            } else {
+                LargeUploads::default()
+            },
             ..Config::default()
         };
         if random.random() {
@@ -219,7 +236,9 @@ impl Simulation {
         let (world, ports) = (Arc::clone(&self.world), self.ports.clone());
         // Some schedules start with bins.
         let bins = if self.random.random_ratio(1, 8) { FirstBins::Sixteen } else { FirstBins::One };
-        self.start("init", None, Vec::new(), async move { outcome(init(&ports, world.keys().root(), bins).await) });
+        self.start("init", None, Vec::new(), async move {
+            outcome(init(&ports, world.keys().root(), bins).await)
+        });
         self.drain()?;
         self.faults.on.store(true, Ordering::Relaxed);
         let mut actions = USER_ACTIONS;
@@ -241,7 +260,12 @@ impl Simulation {
             }
             6..9 => {
                 let ports = self.ports.clone();
-                self.start("refresh", None, Vec::new(), async move { outcome(refresh(&ports).await) });
+                self.start(
+                    "refresh",
+                    None,
+                    Vec::new(),
+                    async move { outcome(refresh(&ports).await) },
+                );
             }
             9..11 => {
                 let seconds = self.random.random_range(1..90);
@@ -280,23 +304,35 @@ impl Simulation {
             0..6 => {
                 self.counter += 1;
                 // Some bytes come again under other names, or as later versions.
-                let bytes =
-                    if self.random.random_ratio(1, 3) { "same".into() } else { format!("{name} {}", self.counter) };
+                let bytes = if self.random.random_ratio(1, 3) {
+                    "same".into()
+                } else {
+                    format!("{name} {}", self.counter)
+                };
                 let custom = self.random.random_ratio(1, 4).then_some(r#"{"v":1}"#);
                 // A thief of hash may claim anything about bytes whose digest no store knows.
                 let with_checksum =
-                    self.thief.as_ref().is_some_and(|thief| thief.who == Thief::Hash) || self.random.random();
+                    self.thief.as_ref().is_some_and(|thief| thief.who == Thief::Hash)
+                        || self.random.random();
                 let (sha256, length) = (Sha256::of(bytes.as_bytes()), bytes.len() as u64);
                 self.uploaded.entry(name.into()).or_default().insert(sha256);
                 let version = self.world.put_upload(name, bytes.into(), custom, with_checksum);
-                let custom = custom.map_or_else(Custom::new, |custom| custom::parse(custom).unwrap());
-                self.contents.push((name.into(), version.0.clone(), Content { sha256, length, custom }));
+                let custom =
+                    custom.map_or_else(Custom::new, |custom| custom::parse(custom).unwrap());
+                self.contents.push((
+                    name.into(),
+                    version.0.clone(),
+                    Content { sha256, length, custom },
+                ));
                 self.versions.entry(name.into()).or_default().push(Version::Object(sha256));
                 ("ObjectCreated:Put", Some(version))
             }
             6 => {
                 self.versions.entry(name.into()).or_default().push(Version::Refused);
-                ("ObjectCreated:Put", Some(self.world.put_upload(name, "refused".into(), Some("[]"), false)))
+                (
+                    "ObjectCreated:Put",
+                    Some(self.world.put_upload(name, "refused".into(), Some("[]"), false)),
+                )
             }
             7..9 => {
                 let marker = self.world.remove_upload(name);
@@ -349,15 +385,26 @@ impl Simulation {
                     r#"{{"format":1,"message":{{"changes":[{{"remove":{{"name":"{name}","marker":"{version}"}}}}]}}}}"#
                 ),
             ),
-            (Queue::Changes, format!(r#"{{"format":1,"message":{{"changes":[{{"look":{{"name":"{name}"}}}}]}}}}"#)),
-            (Queue::Changes, r#"{"format":1,"message":{"changes":[{"void":{"generation":2}},"decision"]}}"#.to_owned()),
             (
                 Queue::Changes,
-                r#"{"format":1,"message":{"changes":[{"renew":{"role":"targets","version":2}}]}}"#.to_owned(),
+                format!(
+                    r#"{{"format":1,"message":{{"changes":[{{"look":{{"name":"{name}"}}}}]}}}}"#
+                ),
             ),
             (
                 Queue::Changes,
-                r#"{"format":1,"message":{"changes":[{"renew":{"role":"snapshot","version":3}}]}}"#.to_owned(),
+                r#"{"format":1,"message":{"changes":[{"void":{"generation":2}},"decision"]}}"#
+                    .to_owned(),
+            ),
+            (
+                Queue::Changes,
+                r#"{"format":1,"message":{"changes":[{"renew":{"role":"targets","version":2}}]}}"#
+                    .to_owned(),
+            ),
+            (
+                Queue::Changes,
+                r#"{"format":1,"message":{"changes":[{"renew":{"role":"snapshot","version":3}}]}}"#
+                    .to_owned(),
             ),
         ];
         let (queue, body) = &bodies[self.random.random_range(0..bodies.len())];
@@ -368,9 +415,13 @@ impl Simulation {
     /// Loses a blob that no published target needs. The gate must notice. It does so only while no
     /// publish runs: no check can promise that bytes stay after it.
     fn lose_a_blob(&mut self) {
-        let publishing = self.tasks.iter().any(|task| task.queue == Some(Queue::Publish) || task.queue.is_none());
+        let publishing = self
+            .tasks
+            .iter()
+            .any(|task| task.queue == Some(Queue::Publish) || task.queue.is_none());
         let needed: BTreeSet<Sha256> = shown_now(&self.world).into_values().collect();
-        let lost = self.uploaded.values().flatten().find(|digest| !needed.contains(*digest)).copied();
+        let lost =
+            self.uploaded.values().flatten().find(|digest| !needed.contains(*digest)).copied();
         if let Some(digest) = lost.filter(|_| !publishing) {
             self.say(&format!("BLOB LOST {digest}"));
             self.world.lose_blob(&digest);
@@ -403,7 +454,11 @@ impl Simulation {
         let count = if queue.is_fifo() { 1 } else { self.random.random_range(1..=waiting.min(4)) };
         let mut messages = Vec::new();
         for _ in 0..count {
-            let index = if queue.is_fifo() { 0 } else { self.random.random_range(0..self.world.queued(queue)) };
+            let index = if queue.is_fifo() {
+                0
+            } else {
+                self.random.random_range(0..self.world.queued(queue))
+            };
             messages.extend(self.world.take(queue, index));
         }
         // The messages are delivered again before the first instance is done.
@@ -465,12 +520,18 @@ impl Simulation {
         if self.draw(8) {
             self.damage_progress();
         }
-        let polled = self.tasks[index].future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let polled =
+            self.tasks[index].future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         if let Poll::Ready(outcome) = polled {
             let task = self.tasks.swap_remove(index);
-            let failed = task.messages.iter().zip(&outcome).filter(|(_, failure)| failure.is_some());
+            let failed =
+                task.messages.iter().zip(&outcome).filter(|(_, failure)| failure.is_some());
             let failed: Vec<QueuedMessage> = failed.map(|(message, _)| message.clone()).collect();
-            self.say(&format!("done {} {:?}", task.name, outcome.iter().flatten().collect::<Vec<_>>()));
+            self.say(&format!(
+                "done {} {:?}",
+                task.name,
+                outcome.iter().flatten().collect::<Vec<_>>()
+            ));
             self.give_back(&task, failed);
         }
         self.collect_answers()?;
@@ -490,7 +551,9 @@ impl Simulation {
         for _ in 0..20_000 {
             if !self.tasks.is_empty() {
                 self.step()?;
-            } else if let Some(queue) = Queue::ALL.into_iter().find(|queue| self.world.queued(*queue) > 0) {
+            } else if let Some(queue) =
+                Queue::ALL.into_iter().find(|queue| self.world.queued(*queue) > 0)
+            {
                 self.receive(queue);
             } else {
                 return Ok(());
@@ -535,7 +598,10 @@ impl Simulation {
             }
         }
         if published != expected {
-            return Err(Violation::new("difference", format!("published {published:?}, uploaded {expected:?}")));
+            return Err(Violation::new(
+                "difference",
+                format!("published {published:?}, uploaded {expected:?}"),
+            ));
         }
         // A thief may send false answers, and may write anything under free numbers.
         if self.thief.is_some() {
@@ -547,14 +613,21 @@ impl Simulation {
         let mut versions: BTreeMap<String, String> = BTreeMap::new();
         for (path, contents) in self.world.history() {
             let key = tufline_store::Key::parse(&path);
-            if contents.len() > 1 && key.is_none_or(|key| !key.is_pointer()) && path != "announced.json" {
+            if contents.len() > 1
+                && key.is_none_or(|key| !key.is_pointer())
+                && path != "announced.json"
+            {
                 return Err(Violation::new("rewritten", path));
             }
-            if let Some((version, role)) = path.strip_prefix("metadata/").and_then(|file| file.split_once('.'))
+            if let Some((version, role)) =
+                path.strip_prefix("metadata/").and_then(|file| file.split_once('.'))
                 && !["root.json", "snapshot.json", "json"].contains(&role)
                 && let Some(other) = versions.insert(version.into(), role.into())
             {
-                return Err(Violation::new("shared version", format!("{version} names {role} and {other}")));
+                return Err(Violation::new(
+                    "shared version",
+                    format!("{version} names {role} and {other}"),
+                ));
             }
         }
         Ok(())
@@ -587,13 +660,18 @@ impl Simulation {
             }
             match event {
                 Event::TargetsPublished { targets, .. } => {
-                    let versions = targets.into_iter().filter_map(|target| Some((target.name, target.version?)));
-                    self.answered.extend(versions.map(|(name, version)| (name.to_string(), version.0)));
+                    let versions = targets
+                        .into_iter()
+                        .filter_map(|target| Some((target.name, target.version?)));
+                    self.answered
+                        .extend(versions.map(|(name, version)| (name.to_string(), version.0)));
                 }
                 Event::UploadRejected(rejected) => {
                     self.answered.insert((rejected.name, rejected.version.unwrap().0));
                 }
-                Event::UploadSuperseded { name, version } => _ = self.answered.insert((name, version.0)),
+                Event::UploadSuperseded { name, version } => {
+                    _ = self.answered.insert((name, version.0))
+                }
                 Event::GenerationRefused { reason, .. }
                     if self.thief.is_none() && !reason.contains("missing or wrong") =>
                 {
@@ -622,7 +700,9 @@ impl Simulation {
 }
 
 fn few_bytes(run: u64) -> LargeUploads {
-    SizesOfLargeUploads { above: 3, piece: 2, run, ..SizesOfLargeUploads::default() }.try_into().unwrap()
+    SizesOfLargeUploads { above: 3, piece: 2, run, ..SizesOfLargeUploads::default() }
+        .try_into()
+        .unwrap()
 }
 
 fn shown_now(world: &Memory) -> BTreeMap<String, Sha256> {

@@ -19,11 +19,13 @@ use tufline_pipeline::state::records::RECORD_FORMAT;
 use tufline_store::memory::Memory;
 use tufline_store::{Change, Clock, Key, Message, OnlineRole, Signer, UploadKey, VersionId};
 use tufline_tuf::delegations::PartyEdit;
-use tufline_tuf::generation::{self, DEEPEST_BIN, Edit, Folding, Next, Others, Policy, TargetEdit, Versions};
+use tufline_tuf::generation::{
+    self, DEEPEST_BIN, Edit, Folding, Next, Others, Policy, TargetEdit, Versions,
+};
 use tufline_tuf::index::IndexEntry;
 use tufline_tuf::{
-    Addressed, BinsKeys, Config, Content, Custom, Draft, Index, Manifest, Parties, RecordedPolicy, RoleDocument,
-    RoleKeys, RoleName, Sha256, TargetName, json, root, time, trie,
+    Addressed, BinsKeys, Config, Content, Custom, Draft, Index, Manifest, Parties, RecordedPolicy,
+    RoleDocument, RoleKeys, RoleName, Sha256, TargetName, json, root, time, trie,
 };
 
 use crate::common::{self, finish};
@@ -89,17 +91,32 @@ impl Thieving {
         TargetEdit { name, version, uploaded: None, edit }
     }
 
-    fn rebuild(&mut self, world: &Memory, config: &Config, published: u64, uploaded: &Uploaded) -> String {
+    fn rebuild(
+        &mut self,
+        world: &Memory,
+        config: &Config,
+        published: u64,
+        uploaded: &Uploaded,
+    ) -> String {
         let pending = known(world, published);
         let next = pending.last().unwrap() + 1 + u64::from(self.draw(10));
         if self.draw(10) {
-            create(world, &Key::Manifest(next), Bytes::from_static(b"{\"format\":1,\"garbage\":true}"));
+            create(
+                world,
+                &Key::Manifest(next),
+                Bytes::from_static(b"{\"format\":1,\"garbage\":true}"),
+            );
             return format!("garbage in the place of generation {next}");
         }
-        let base = if self.draw(75) { *pending.last().unwrap() } else { *pending.choose(&mut self.random).unwrap() };
+        let base = if self.draw(75) {
+            *pending.last().unwrap()
+        } else {
+            *pending.choose(&mut self.random).unwrap()
+        };
         let Some(base) = manifest(world, base) else { return "finds garbage".into() };
         let Some(index) = index(world, &base) else { return "finds no index".into() };
-        let mut edits: Vec<TargetEdit> = (0..self.random.random_range(0..3)).map(|_| self.edit(uploaded)).collect();
+        let mut edits: Vec<TargetEdit> =
+            (0..self.random.random_range(0..3)).map(|_| self.edit(uploaded)).collect();
         let mut met = BTreeSet::new();
         edits.retain(|edit| met.insert(edit.name.clone()));
         let now = world.now();
@@ -117,29 +134,42 @@ impl Thieving {
         }
         let policy = Policy { recorded, deepest_bin: DEEPEST_BIN, removals: None, now };
         let roles: Vec<RoleName> = index.entries().map(|(role, _)| role).collect();
-        let mut renew: BTreeSet<RoleName> = roles.choose_multiple(&mut self.random, 1).cloned().collect();
+        let mut renew: BTreeSet<RoleName> =
+            roles.choose_multiple(&mut self.random, 1).cloned().collect();
         let mut bins = base.bins_keys();
         if self.draw(10) {
-            let evil = finish(world.newest_key(OnlineRole::Targets)).unwrap_or_else(|_| bins.signing.clone());
+            let evil = finish(world.newest_key(OnlineRole::Targets))
+                .unwrap_or_else(|_| bins.signing.clone());
             bins = BinsKeys::with(&base, &evil);
-            renew.extend(index.entries().filter(|(_, entry)| entry.bins.is_some()).map(|(role, _)| role));
+            renew.extend(
+                index.entries().filter(|(_, entry)| entry.bins.is_some()).map(|(role, _)| role),
+            );
         }
-        let mut others = Others { digest: base.parties, decisions: base.decisions, ..Others::default() };
+        let mut others =
+            Others { digest: base.parties, decisions: base.decisions, ..Others::default() };
         if self.draw(15) {
             let parties = Self::party(&bins.signing);
             let record = Addressed::try_from(parties.clone()).unwrap();
             create(world, &Key::Parties(record.digest()), record.bytes().clone());
-            others = Others { parties, digest: Some(record.digest()), decisions: u64::from(self.draw(50)), ..others };
+            others = Others {
+                parties,
+                digest: Some(record.digest()),
+                decisions: u64::from(self.draw(50)),
+                ..others
+            };
             renew.insert(RoleName::targets());
         }
-        let first = base.serial + if self.draw(10) { 1 << 30 } else { self.random.random_range(0..3) };
+        let first =
+            base.serial + if self.draw(10) { 1 << 30 } else { self.random.random_range(0..3) };
         let Ok(folding) = Folding::new(&base, index, &edits, &renew, bins, &others, policy) else {
             return "can't fold".into();
         };
         let mut folding = folding.numbered(next, first);
         let (withholds_drafts, withholds_pages) = (self.draw(15), self.draw(10));
         for (role, entry) in folding.wanted().unwrap_or_default() {
-            let Some(document) = document(world, &role, &entry.draft) else { return "finds no draft".into() };
+            let Some(document) = document(world, &role, &entry.draft) else {
+                return "finds no draft".into();
+            };
             let Ok(drafts) = folding.fold(&document) else { return "can't fold".into() };
             for draft in drafts {
                 if !withholds_drafts {
@@ -147,7 +177,9 @@ impl Thieving {
                 }
             }
         }
-        let Ok(Next { mut manifest, pages }) = folding.finish() else { return "can't finish".into() };
+        let Ok(Next { mut manifest, pages }) = folding.finish() else {
+            return "can't finish".into();
+        };
         for page in &pages {
             if !withholds_pages {
                 create(world, &Key::Page(page.digest()), page.bytes().clone());
@@ -194,7 +226,13 @@ impl Thieving {
     }
 
     /// A draft of `role` that differs from the existing one.
-    fn forged(&mut self, world: &Memory, role: &RoleName, entry: &IndexEntry, uploaded: &Uploaded) -> Option<Sha256> {
+    fn forged(
+        &mut self,
+        world: &Memory,
+        role: &RoleName,
+        entry: &IndexEntry,
+        uploaded: &Uploaded,
+    ) -> Option<Sha256> {
         let mut forged = document(world, role, &entry.document.draft)?.document().clone();
         self.spoil(&mut forged, uploaded);
         let draft = tufline_tuf::AddressedDraft::try_from(Draft::new(role.clone(), forged)).ok()?;
@@ -206,7 +244,12 @@ impl Thieving {
     fn spoil(&mut self, document: &mut Targets, uploaded: &Uploaded) {
         let content = self.content(uploaded);
         let mut from = Targets::new("1.0.33".into(), document.version, document.expires);
-        let edit = TargetEdit { name: "a".parse().unwrap(), version: None, uploaded: None, edit: Edit::Set(content) };
+        let edit = TargetEdit {
+            name: "a".parse().unwrap(),
+            version: None,
+            uploaded: None,
+            edit: Edit::Set(content),
+        };
         // Write the target as the pipeline would.
         let policy = Policy {
             recorded: RecordedPolicy::new(&tufline_tuf::config::Expiry::default(), 1000),
@@ -214,28 +257,45 @@ impl Thieving {
             removals: None,
             now: document.expires,
         };
-        let (first, drafts) = generation::first(policy, finish_key(), tufline_tuf::generation::FirstBins::One).unwrap();
+        let (first, drafts) =
+            generation::first(policy, finish_key(), tufline_tuf::generation::FirstBins::One)
+                .unwrap();
         let (edits, nothing, others) = ([edit], BTreeSet::new(), Others::default());
         let (manifest, index) = (&first.manifest, Index::new(first.manifest.top.clone()));
         let mut folding =
-            Folding::new(manifest, index, &edits, &nothing, manifest.bins_keys(), &others, policy).unwrap();
+            Folding::new(manifest, index, &edits, &nothing, manifest.bins_keys(), &others, policy)
+                .unwrap();
         for draft in folding.fold(drafts[0].record()).unwrap() {
             from.targets.extend(draft.record().document().targets.clone());
         }
         document.targets.extend(from.targets);
     }
 
-    fn sign(&mut self, world: &Memory, config: &Config, published: u64, uploaded: &Uploaded) -> String {
+    fn sign(
+        &mut self,
+        world: &Memory,
+        config: &Config,
+        published: u64,
+        uploaded: &Uploaded,
+    ) -> String {
         let newest = known(world, published).pop();
-        let Some(newest) = newest.and_then(|newest| manifest(world, newest)) else { return "finds garbage".into() };
-        let trusted = root::read(&world.object(&Key::root(1).path()).unwrap(), 1).unwrap().document().clone();
-        let expires = time::after(world.now(), config.expiry.targets.seconds() * if self.draw(20) { 100 } else { 1 });
+        let Some(newest) = newest.and_then(|newest| manifest(world, newest)) else {
+            return "finds garbage".into();
+        };
+        let trusted =
+            root::read(&world.object(&Key::root(1).path()).unwrap(), 1).unwrap().document().clone();
+        let expires = time::after(
+            world.now(),
+            config.expiry.targets.seconds() * if self.draw(20) { 100 } else { 1 },
+        );
         if self.draw(60) {
             let Some(index) = index(world, &newest) else { return "finds no index".into() };
             let roles: Vec<(RoleName, IndexEntry)> =
                 index.entries().map(|(role, entry)| (role, entry.clone())).collect();
             let (role, entry) = roles.choose(&mut self.random).unwrap();
-            let Some(found) = document(world, role, &entry.document.draft) else { return "finds no draft".into() };
+            let Some(found) = document(world, role, &entry.document.draft) else {
+                return "finds no draft".into();
+            };
             let mut forged = found.document().clone();
             forged.version = (newest.serial + self.random.random_range(1..4)).try_into().unwrap();
             forged.expires = expires;
@@ -247,7 +307,8 @@ impl Thieving {
             let (keys, online) = match trie::parent(role) {
                 None => (RoleKeys::in_root(&trusted, role).unwrap(), OnlineRole::Targets),
                 Some(parent) => {
-                    let delegations = trie::delegations(&parent, &newest.bins_keys().listed()).unwrap();
+                    let delegations =
+                        trie::delegations(&parent, &newest.bins_keys().listed()).unwrap();
                     (RoleKeys::in_delegations(&delegations, role).unwrap(), OnlineRole::Bins)
                 }
             };
@@ -273,7 +334,12 @@ impl Thieving {
         format!("signs snapshot {} ahead", ahead.generation)
     }
 
-    fn store_signed<T: RoleDocument>(world: &Memory, draft: Draft<T>, keys: &RoleKeys, online: OnlineRole) {
+    fn store_signed<T: RoleDocument>(
+        world: &Memory,
+        draft: Draft<T>,
+        keys: &RoleKeys,
+        online: OnlineRole,
+    ) {
         let Ok(key) = finish(world.newest_key(online)) else { return };
         let Some(id) = keys.id_of(&key).cloned() else { return };
         let prepared = draft.prepare().unwrap();
@@ -284,13 +350,20 @@ impl Thieving {
     }
 
     fn hash(&mut self, world: &Memory, uploaded: &Uploaded) -> String {
-        let Some((name, version, content)) = uploaded.choose(&mut self.random).cloned() else { return "waits".into() };
+        let Some((name, version, content)) = uploaded.choose(&mut self.random).cloned() else {
+            return "waits".into();
+        };
         let (name, version) = (name.parse::<TargetName>().unwrap(), VersionId(version));
         if self.draw(40) {
             // A receipt for a version whose bytes S3 itself knows. What S3 says must count.
             let other = self.content(uploaded);
-            let record = Hashed { format: RECORD_FORMAT, sha256: other.sha256, length: content.length };
-            create(world, &Key::Hashed(UploadKey::new(name.as_str(), &version)), json::to_vec(&record).unwrap().into());
+            let record =
+                Hashed { format: RECORD_FORMAT, sha256: other.sha256, length: content.length };
+            create(
+                world,
+                &Key::Hashed(UploadKey::new(name.as_str(), &version)),
+                json::to_vec(&record).unwrap().into(),
+            );
         }
         let changes = [
             Change::Set { name: name.clone(), version: version.clone() },
@@ -303,16 +376,31 @@ impl Thieving {
         ];
         let change = changes.choose(&mut self.random).unwrap().clone();
         let said = format!("sends {change:?}");
-        world.send_raw(tufline_store::Queue::Changes, &Message::Changes(vec![change]).to_body().unwrap());
+        world.send_raw(
+            tufline_store::Queue::Changes,
+            &Message::Changes(vec![change]).to_body().unwrap(),
+        );
         said
     }
 
-    fn operator(&mut self, world: &Memory, config: &Config, published: u64, uploaded: &Uploaded) -> String {
+    fn operator(
+        &mut self,
+        world: &Memory,
+        config: &Config,
+        published: u64,
+        uploaded: &Uploaded,
+    ) -> String {
         if self.draw(40) {
             let newest = known(world, published).pop();
-            let serial = newest.and_then(|newest| manifest(world, newest)).map_or(1, |manifest| manifest.serial);
+            let serial = newest
+                .and_then(|newest| manifest(world, newest))
+                .map_or(1, |manifest| manifest.serial);
             let version = serial + self.random.random_range(1..4);
-            create(world, &Key::Metadata { role: RoleName::targets(), version }, Bytes::from_static(b"{}"));
+            create(
+                world,
+                &Key::Metadata { role: RoleName::targets(), version },
+                Bytes::from_static(b"{}"),
+            );
             return format!("takes version {version} of targets");
         }
         self.rebuild(world, config, published, uploaded)
@@ -322,7 +410,8 @@ impl Thieving {
 fn finish_key() -> PublicKey {
     use std::sync::LazyLock;
     use tough::sign::Sign;
-    static KEY: LazyLock<std::sync::Arc<aws_lc_rs::signature::EcdsaKeyPair>> = LazyLock::new(crate::common::key);
+    static KEY: LazyLock<std::sync::Arc<aws_lc_rs::signature::EcdsaKeyPair>> =
+        LazyLock::new(crate::common::key);
     KEY.tuf_key()
 }
 

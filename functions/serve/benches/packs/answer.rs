@@ -18,7 +18,8 @@ use crate::folder::Repository;
 /// Answers every request until the input ends.
 pub async fn run(folder: &Path) {
     let repository = Repository::read(folder);
-    let states = repository.states().map(|state| (state.clone(), repository.served(state, Box::new(Calm))));
+    let states =
+        repository.states().map(|state| (state.clone(), repository.served(state, Box::new(Calm))));
     let states: BTreeMap<String, ServedRepository> = states.collect();
     let mut out = io::stdout().lock();
     for line in io::stdin().lock().lines() {
@@ -31,9 +32,13 @@ pub async fn run(folder: &Path) {
             served.answer(&Method::GET, path, &fields(&request["fields"])).await
         };
         let Body::Whole(bytes) = answer.body else { panic!("{path} is no metadata") };
-        let fields: Vec<_> =
-            answer.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-        let head = json!({"status": answer.status.as_u16(), "fields": fields, "length": bytes.len()});
+        let fields: Vec<_> = answer
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect();
+        let head =
+            json!({"status": answer.status.as_u16(), "fields": fields, "length": bytes.len()});
         writeln!(out, "{head}").unwrap();
         out.write_all(&bytes).unwrap();
         out.flush().unwrap();
@@ -43,6 +48,8 @@ pub async fn run(folder: &Path) {
 fn fields(given: &Value) -> HeaderMap {
     let fields = given.as_object().unwrap().iter();
     fields
-        .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.as_str().unwrap().parse().unwrap()))
+        .map(|(name, value)| {
+            (name.parse::<HeaderName>().unwrap(), value.as_str().unwrap().parse().unwrap())
+        })
         .collect()
 }

@@ -37,7 +37,11 @@ pub fn kinds(repository: &Repository) -> Vec<Kind> {
         let had = state.map(|state| repository.state(state));
         let query = |target: &String| question(repository, had.as_ref(), target).to_query();
         let asked = |target: &String| files(had.as_ref(), &newest, target);
-        Kind { name, queries: names.iter().map(query).collect(), files: names.iter().map(asked).collect() }
+        Kind {
+            name,
+            queries: names.iter().map(query).collect(),
+            files: names.iter().map(asked).collect(),
+        }
     });
     kinds.collect()
 }
@@ -61,16 +65,23 @@ fn question(repository: &Repository, had: Option<&State>, target: &str) -> Quest
         return Question { have: vec![root], dict, roles, files: Vec::new() };
     };
     let have = |role: &str, version| Have { role: role.to_owned(), version };
-    let mut known = vec![root, have("timestamp", state.timestamp), have("snapshot", state.snapshot)];
+    let mut known =
+        vec![root, have("timestamp", state.timestamp), have("snapshot", state.snapshot)];
     known.extend(way(state, target).into_iter().map(|role| have(&role, state.roles[&role])));
     with_dictionary(repository, known, roles, Vec::new())
 }
 
 /// The question of a device that has the documents in `have`.
-pub fn with_dictionary(repository: &Repository, have: Vec<Have>, roles: Vec<String>, files: Vec<String>) -> Question {
+pub fn with_dictionary(
+    repository: &Repository,
+    have: Vec<Have>,
+    roles: Vec<String>,
+    files: Vec<String>,
+) -> Question {
     let dictionary = have.iter().filter(|have| have.role != "timestamp");
-    let bytes: Vec<Bytes> =
-        dictionary.map(|have| repository.files[&format!("{}.{}.json", have.version, have.role)].clone()).collect();
+    let bytes: Vec<Bytes> = dictionary
+        .map(|have| repository.files[&format!("{}.{}.json", have.version, have.role)].clone())
+        .collect();
     Question { dict: Some(digest(&bytes)), have, roles, files }
 }
 
@@ -78,7 +89,10 @@ pub fn with_dictionary(repository: &Repository, have: Vec<Have>, roles: Vec<Stri
 fn way(state: &State, target: &str) -> Vec<String> {
     let prefix = role_prefix(target);
     let bins = (1..=prefix.len()).map(|length| format!("bin-{}", &prefix[..length]));
-    std::iter::once("targets".to_owned()).chain(bins).take_while(|role| state.roles.contains_key(role)).collect()
+    std::iter::once("targets".to_owned())
+        .chain(bins)
+        .take_while(|role| state.roles.contains_key(role))
+        .collect()
 }
 
 /// The files that a device asks for by name: those that it lacks, and the next root, to learn
@@ -91,6 +105,7 @@ fn files(had: Option<&State>, newest: &State, target: &str) -> Vec<String> {
 }
 
 fn versioned(state: &State, target: &str) -> Vec<String> {
-    let roles = way(state, target).into_iter().map(|role| format!("{}.{role}.json", state.roles[&role]));
+    let roles =
+        way(state, target).into_iter().map(|role| format!("{}.{role}.json", state.roles[&role]));
     std::iter::once(format!("{}.snapshot.json", state.snapshot)).chain(roles).collect()
 }

@@ -53,13 +53,21 @@ impl Repository {
         let snapshot = timestamp["meta"]["snapshot.json"]["version"].as_u64().unwrap();
         let listed = signed(&self.files[&format!("{snapshot}.snapshot.json")]);
         let roles = listed["meta"].as_object().unwrap().iter();
-        let roles =
-            roles.map(|(file, meta)| (file.trim_end_matches(".json").to_owned(), meta["version"].as_u64().unwrap()));
-        State { timestamp: timestamp["version"].as_u64().unwrap(), snapshot, roles: roles.collect() }
+        let roles = roles.map(|(file, meta)| {
+            (file.trim_end_matches(".json").to_owned(), meta["version"].as_u64().unwrap())
+        });
+        State {
+            timestamp: timestamp["version"].as_u64().unwrap(),
+            snapshot,
+            roles: roles.collect(),
+        }
     }
 
     /// A server in this state, as a new process has it.
-    #[expect(clippy::disallowed_methods, reason = "this is the edge: what is served has its true time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the edge: what is served has its true time"
+    )]
     pub fn served(&self, state: &str, control: Box<dyn Control>) -> ServedRepository {
         let keys = Arc::new(MemoryKeys::generate().unwrap());
         let memory = Arc::new(Memory::new(jiff::Timestamp::now(), keys, control));
@@ -81,7 +89,9 @@ impl Repository {
 fn files(folder: &Path) -> impl Iterator<Item = (String, Bytes)> {
     let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
     let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
-    files.map(|file| (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap().into()))
+    files.map(|file| {
+        (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap().into())
+    })
 }
 
 /// The signed part of a document.

@@ -50,7 +50,8 @@ impl Taken {
     fn described(&mut self) -> Value {
         self.microseconds.sort_unstable();
         let count = self.microseconds.len();
-        let percentile = |share: usize| f64::from(self.microseconds[(count - 1) * share / 100]) / 1000.0;
+        let percentile =
+            |share: usize| f64::from(self.microseconds[(count - 1) * share / 100]) / 1000.0;
         let sum: u64 = self.microseconds.iter().map(|time| u64::from(*time)).sum();
         json!({
             "count": count, "bytes": self.bytes / count as u64, "per_second": 1_000_000 * count as u64 / sum.max(1),
@@ -60,14 +61,16 @@ impl Taken {
 }
 
 async fn packs(served: &ServedRepository, kinds: &[Kind], count: usize) -> Value {
-    let mut taken: Vec<Taken> = kinds.iter().map(|_| Taken::for_most(count.div_ceil(kinds.len()))).collect();
+    let mut taken: Vec<Taken> =
+        kinds.iter().map(|_| Taken::for_most(count.div_ceil(kinds.len()))).collect();
     let mut memory = vec![resident()];
     let began = cpu_time();
     for number in 0..count {
         let kind = number % kinds.len();
         let queries = &kinds[kind].queries;
         let asked = cpu_time();
-        let answer = served.pack(&Method::GET, &queries[number / kinds.len() % queries.len()]).await;
+        let answer =
+            served.pack(&Method::GET, &queries[number / kinds.len() % queries.len()]).await;
         taken[kind].add(since(asked), &answer);
         let expected = if kind == 0 { StatusCode::NO_CONTENT } else { StatusCode::OK };
         assert_eq!(answer.status, expected, "{}", kinds[kind].name);
@@ -79,7 +82,8 @@ async fn packs(served: &ServedRepository, kinds: &[Kind], count: usize) -> Value
 /// Measures the files that the same devices ask for by name. The requests accept gzip, so answers
 /// are compressed.
 async fn files(served: &ServedRepository, kinds: &[Kind], count: usize) -> Value {
-    let fields = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
+    let fields =
+        HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
     let mut taken: Vec<Taken> = kinds.iter().map(|_| Taken::for_most(count)).collect();
     let mut memory = vec![resident()];
     let (began, mut asked_for) = (cpu_time(), 0);
@@ -94,7 +98,8 @@ async fn files(served: &ServedRepository, kinds: &[Kind], count: usize) -> Value
             let asked = cpu_time();
             let answer = served.answer(&Method::GET, &path, &fields).await;
             taken[kind].add(since(asked), &answer);
-            let expected = if file == "2.root.json" { StatusCode::NOT_FOUND } else { StatusCode::OK };
+            let expected =
+                if file == "2.root.json" { StatusCode::NOT_FOUND } else { StatusCode::OK };
             assert_eq!(answer.status, expected, "{file}");
             asked_for += 1;
             look(&mut memory, asked_for, count);
@@ -109,7 +114,14 @@ fn look(memory: &mut Vec<u64>, done: usize, count: usize) {
     }
 }
 
-fn described(what: &str, count: usize, time: Duration, kinds: &[Kind], taken: Vec<Taken>, memory: &[u64]) -> Value {
+fn described(
+    what: &str,
+    count: usize,
+    time: Duration,
+    kinds: &[Kind],
+    taken: Vec<Taken>,
+    memory: &[u64],
+) -> Value {
     let kinds = kinds.iter().zip(taken).filter(|(_, taken)| !taken.microseconds.is_empty());
     let kinds = kinds.map(|(kind, mut taken)| (kind.name.to_owned(), taken.described()));
     json!({

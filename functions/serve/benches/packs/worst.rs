@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use http::Method;
 use serde_json::json;
-use tufline_pack::{Have, MOST_DICTIONARY, MOST_FILES, MOST_HAVE, MOST_ROLES, Question, role_prefix};
+use tufline_pack::{
+    Have, MOST_DICTIONARY, MOST_FILES, MOST_HAVE, MOST_ROLES, Question, role_prefix,
+};
 use tufline_serve::Body;
 use tufline_store::memory::{Control, Fate, Request};
 
@@ -36,7 +38,9 @@ struct Counting(Arc<Read>);
 impl Control for Counting {
     fn fate(&self, request: &Request<'_>) -> Fate {
         self.0.requests.fetch_add(1, Ordering::Relaxed);
-        self.0.bytes.fetch_add(self.0.lengths.get(request.place).copied().unwrap_or(0), Ordering::Relaxed);
+        self.0
+            .bytes
+            .fetch_add(self.0.lengths.get(request.place).copied().unwrap_or(0), Ordering::Relaxed);
         Fate::Done
     }
 }
@@ -45,7 +49,8 @@ impl Control for Counting {
 pub async fn run(folder: &Path) {
     let repository = Repository::read(folder);
     for (what, question) in questions(&repository) {
-        let lengths = repository.files.iter().map(|(file, bytes)| (format!("metadata/{file}"), bytes.len()));
+        let lengths =
+            repository.files.iter().map(|(file, bytes)| (format!("metadata/{file}"), bytes.len()));
         let read = Arc::new(Read { lengths: lengths.collect(), ..Read::default() });
         let served = repository.served(NEWEST, Box::new(Counting(Arc::clone(&read))));
         let before = most_resident();
@@ -58,7 +63,11 @@ pub async fn run(folder: &Path) {
             milliseconds.push(since(began).as_secs_f64() * 1000.0);
             let Body::Whole(pack) = answer.body else { panic!("a pack is whole") };
             if number == 0 {
-                first = (read.requests.load(Ordering::Relaxed), read.bytes.load(Ordering::Relaxed), pack.len());
+                first = (
+                    read.requests.load(Ordering::Relaxed),
+                    read.bytes.load(Ordering::Relaxed),
+                    pack.len(),
+                );
             }
         }
         let again = &mut milliseconds[1..];
@@ -75,18 +84,24 @@ pub async fn run(folder: &Path) {
 
 fn questions(repository: &Repository) -> Vec<(&'static str, Question)> {
     let (old, new) = (repository.state("base"), repository.state(NEWEST));
-    let length = |role: &str, version: u64| repository.files[&format!("{version}.{role}.json")].len();
-    let mut largest: Vec<(&String, u64)> = new.roles.iter().map(|(role, version)| (role, *version)).collect();
+    let length =
+        |role: &str, version: u64| repository.files[&format!("{version}.{role}.json")].len();
+    let mut largest: Vec<(&String, u64)> =
+        new.roles.iter().map(|(role, version)| (role, *version)).collect();
     largest.sort_by_key(|(role, version)| std::cmp::Reverse(length(role, *version)));
     // It asks for the largest roles. The next largest are the dictionary, each in its older version
     // if there is one.
     let (asked, had) = largest.split_at(MOST_ROLES.min(largest.len()));
-    let mut have =
-        vec![Have { role: "root".to_owned(), version: 1 }, Have { role: "snapshot".to_owned(), version: old.snapshot }];
+    let mut have = vec![
+        Have { role: "root".to_owned(), version: 1 },
+        Have { role: "snapshot".to_owned(), version: old.snapshot },
+    ];
     let mut left = MOST_DICTIONARY - length("root", 1) - length("snapshot", old.snapshot);
     for (role, _) in had {
         let Some(version) = old.roles.get(*role) else { continue };
-        if let Some(rest) = left.checked_sub(length(role, *version)).filter(|_| have.len() < MOST_HAVE) {
+        if let Some(rest) =
+            left.checked_sub(length(role, *version)).filter(|_| have.len() < MOST_HAVE)
+        {
             left = rest;
             have.push(Have { role: (*role).clone(), version: *version });
         }

@@ -16,5 +16,6 @@ pub fn compress(pack: &[u8], dictionary: Option<&[u8]>) -> Result<Vec<u8>, Store
         compressor.include_checksum(true)?;
         compressor.compress(pack)
     };
-    compress().map_err(|error| StoreError::from_source(ErrorKind::Retry, "compress", "a pack", error))
+    compress()
+        .map_err(|error| StoreError::from_source(ErrorKind::Retry, "compress", "a pack", error))
 }

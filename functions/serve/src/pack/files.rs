@@ -21,7 +21,8 @@ pub fn name(key: &Key) -> String {
 
 /// Parses the timestamp without verifying it: devices verify it.
 pub fn timestamp(bytes: &[u8]) -> Result<Timestamp, StoreError> {
-    let file = File::<Timestamp>::read(bytes).map_err(|error| unreadable(&Key::Timestamp, error))?;
+    let file =
+        File::<Timestamp>::read(bytes).map_err(|error| unreadable(&Key::Timestamp, error))?;
     Ok(file.unverified().clone())
 }
 
@@ -45,7 +46,11 @@ impl ServedRepository {
         Ok(Some(stored.bytes).filter(|bytes| !bytes.is_empty()))
     }
 
-    pub(super) async fn snapshot(&self, packs: &Packs, version: u64) -> Result<Arc<Snapshot>, StoreError> {
+    pub(super) async fn snapshot(
+        &self,
+        packs: &Packs,
+        version: u64,
+    ) -> Result<Arc<Snapshot>, StoreError> {
         if let Some(snapshot) = packs.snapshot(version) {
             return Ok(snapshot);
         }
@@ -74,8 +79,11 @@ impl ServedRepository {
             for role in listing(&name, question, snapshot) {
                 let new = |key: &&Key| matches!(key, Key::Metadata { role: planned, .. } if *planned == role);
                 let Some(key) = plan.documents.iter().find(new) else { continue };
-                let Some(target) = self.listed(packs, key, &name, &mut readable).await? else { continue };
-                let old = question.version(role.as_str()).map(|version| Key::Metadata { role, version });
+                let Some(target) = self.listed(packs, key, &name, &mut readable).await? else {
+                    continue;
+                };
+                let old =
+                    question.version(role.as_str()).map(|version| Key::Metadata { role, version });
                 let old = match old {
                     Some(old) => self.listed(packs, &old, &name, &mut readable).await?,
                     None => None,

@@ -53,7 +53,11 @@ impl Packs {
     }
 
     pub(crate) fn age(&self) -> String {
-        if self.max_age == 0 { "no-store".to_owned() } else { format!("public, max-age={}", self.max_age) }
+        if self.max_age == 0 {
+            "no-store".to_owned()
+        } else {
+            format!("public, max-age={}", self.max_age)
+        }
     }
 
     pub(crate) fn file(&self, key: &Key) -> Option<Bytes> {

@@ -16,7 +16,9 @@ mod tests;
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use tufline_metadata::Snapshot;
-use tufline_pack::{CONTENT_TYPE, Entry, MOST_BYTES, MOST_DICTIONARY, MOST_ROOTS, Question, dictionary, digest};
+use tufline_pack::{
+    CONTENT_TYPE, Entry, MOST_BYTES, MOST_DICTIONARY, MOST_ROOTS, Question, dictionary, digest,
+};
 use tufline_store::{Key, StoreError};
 
 use crate::repository::{Answer, Body, NEVER, ServedRepository, not_found, plain, unanswered};
@@ -51,12 +53,18 @@ impl ServedRepository {
             Ok(question) => question,
             Err(refused) => {
                 let body = Body::Whole(format!("{refused}\n").into());
-                return Answer::new(StatusCode::BAD_REQUEST, NEVER, "text/plain; charset=utf-8", body);
+                return Answer::new(
+                    StatusCode::BAD_REQUEST,
+                    NEVER,
+                    "text/plain; charset=utf-8",
+                    body,
+                );
             }
         };
         match self.find(packs, &question).await {
             Ok(Found::Pack(bytes)) => {
-                let mut answer = Answer::new(StatusCode::OK, NEVER, CONTENT_TYPE, Body::Whole(bytes.into()));
+                let mut answer =
+                    Answer::new(StatusCode::OK, NEVER, CONTENT_TYPE, Body::Whole(bytes.into()));
                 answer.set(header::CACHE_CONTROL, &packs.age());
                 answer
             }
@@ -81,7 +89,8 @@ impl ServedRepository {
         let dictionary = self.dictionary(packs, question, &snapshot).await?;
         // If the dictionary does not match, the device may have other documents than it claims, so
         // none of them counts.
-        let trusted = if dictionary.is_some() { question.clone() } else { question.without_documents() };
+        let trusted =
+            if dictionary.is_some() { question.clone() } else { question.without_documents() };
         let plan = Plan::of(&trusted, timestamp.version, &snapshot);
         let mut pack = Contents::default();
         self.add_roots(question, &mut pack).await?;
@@ -128,8 +137,13 @@ impl ServedRepository {
     /// Adds the roots after the device's own, and the note that no further one exists.
     async fn add_roots(&self, question: &Question, pack: &mut Contents) -> Result<(), StoreError> {
         // A device that trusts a root before the first one gets on by asking for files by name.
-        let Some(own) = question.version("root").filter(|own| *own >= self.store.first_root()) else { return Ok(()) };
-        for version in (own..own.saturating_add(MOST_ROOTS)).map(|version| version.saturating_add(1)) {
+        let Some(own) = question.version("root").filter(|own| *own >= self.store.first_root())
+        else {
+            return Ok(());
+        };
+        for version in
+            (own..own.saturating_add(MOST_ROOTS)).map(|version| version.saturating_add(1))
+        {
             let key = Key::root(version);
             let stored = self.persist(|| self.store.get(&key)).await?;
             let Some(stored) = stored else {
@@ -199,7 +213,8 @@ impl Contents {
         let kept = has_timestamp.then_some(Entry::Kept { path: &timestamp });
         let metadata = self.metadata.iter().map(|(path, bytes)| Entry::Metadata { path, bytes });
         let targets = self.targets.iter().map(|(path, bytes)| Entry::Target { path, bytes });
-        let entries: Vec<_> = absent.into_iter().chain(kept).chain(metadata).chain(targets).collect();
+        let entries: Vec<_> =
+            absent.into_iter().chain(kept).chain(metadata).chain(targets).collect();
         tufline_pack::write(&entries)
     }
 }

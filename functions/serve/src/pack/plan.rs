@@ -47,7 +47,8 @@ fn way(asked: &str, snapshot: &Snapshot) -> Vec<RoleName> {
     if snapshot.role(asked).is_some() {
         return asked.parse().into_iter().collect();
     }
-    let is_prefix = asked.len() == PREFIX_DIGITS && asked.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_prefix = asked.len() == PREFIX_DIGITS
+        && asked.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let bins = (1..=if is_prefix { PREFIX_DIGITS } else { 0 }).map_while(|length| {
         let role: RoleName = format!("{}{}", trie::BIN, asked.get(..length)?).parse().ok()?;
         snapshot.role(role.as_str()).map(|_| role)
@@ -60,7 +61,8 @@ fn way(asked: &str, snapshot: &Snapshot) -> Vec<RoleName> {
 pub fn listing(name: &TargetName, question: &Question, snapshot: &Snapshot) -> Vec<RoleName> {
     let leaf = trie::leaf(name, |role| snapshot.role(role.as_str()).is_some());
     let parties = question.roles.iter().filter_map(|role| role.parse::<RoleName>().ok());
-    let parties = parties.filter(|role| trie::prefix(role).is_none() && snapshot.role(role.as_str()).is_some());
+    let parties = parties
+        .filter(|role| trie::prefix(role).is_none() && snapshot.role(role.as_str()).is_some());
     std::iter::once(leaf).chain(parties).collect()
 }
 
@@ -84,8 +86,10 @@ mod tests {
     use super::*;
 
     fn snapshot(roles: &[(&str, u64)]) -> Snapshot {
-        let meta: Vec<String> =
-            roles.iter().map(|(role, version)| format!("\"{role}.json\":{{\"version\":{version}}}")).collect();
+        let meta: Vec<String> = roles
+            .iter()
+            .map(|(role, version)| format!("\"{role}.json\":{{\"version\":{version}}}"))
+            .collect();
         let signed = format!(
             "{{\"_type\":\"snapshot\",\"spec_version\":\"1.0.34\",\"version\":9,\"expires\":\"2030-01-01T00:00:00Z\",\"meta\":{{{}}}}}",
             meta.join(",")
@@ -100,7 +104,10 @@ mod tests {
 
     fn planned(query: &str, snapshot: &Snapshot) -> Vec<String> {
         let plan = Plan::of(&question(query), 5, snapshot);
-        let documents = plan.documents.iter().map(|key| key.path().replace("metadata/", "").replace(".json", ""));
+        let documents = plan
+            .documents
+            .iter()
+            .map(|key| key.path().replace("metadata/", "").replace(".json", ""));
         plan.timestamp.then(|| "timestamp".to_owned()).into_iter().chain(documents).collect()
     }
 
@@ -108,12 +115,21 @@ mod tests {
     fn a_device_is_sent_what_it_lacks() {
         // SHA-256("a") begins with ca978112.
         assert_eq!(role_prefix("a"), "ca978112");
-        let bins =
-            snapshot(&[("targets", 3), ("bin-c", 4), ("bin-ca", 6), ("bin-0", 1), ("vendor", 2), ("00000000", 8)]);
+        let bins = snapshot(&[
+            ("targets", 3),
+            ("bin-c", 4),
+            ("bin-ca", 6),
+            ("bin-0", 1),
+            ("vendor", 2),
+            ("00000000", 8),
+        ]);
         for (query, expected) in [
             ("", "timestamp 9.snapshot 3.targets"),
             ("have=1.root&roles=ca978112", "timestamp 9.snapshot 3.targets 4.bin-c 6.bin-ca"),
-            ("roles=ca978112,ca978113,0fffffff", "timestamp 9.snapshot 3.targets 4.bin-c 6.bin-ca 1.bin-0"),
+            (
+                "roles=ca978112,ca978113,0fffffff",
+                "timestamp 9.snapshot 3.targets 4.bin-c 6.bin-ca 1.bin-0",
+            ),
             ("have=5.timestamp,9.snapshot,3.targets,4.bin-c&roles=ca978112", "6.bin-ca"),
             ("have=5.timestamp,9.snapshot,3.targets,4.bin-c,6.bin-ca&roles=ca978112", ""),
             (
@@ -121,11 +137,17 @@ mod tests {
                 "timestamp 9.snapshot 3.targets 2.vendor",
             ),
             // A listed role of that name comes before bins; roles that are not listed give nothing.
-            ("roles=00000000,CA978112,ca97811,nobody,root,..%2Fx", "timestamp 9.snapshot 3.targets 8.00000000"),
+            (
+                "roles=00000000,CA978112,ca97811,nobody,root,..%2Fx",
+                "timestamp 9.snapshot 3.targets 8.00000000",
+            ),
         ] {
             assert_eq!(planned(query, &bins).join(" "), expected, "{query}");
         }
-        assert_eq!(planned("roles=ca978112", &snapshot(&[("targets", 3)])).join(" "), "timestamp 9.snapshot 3.targets");
+        assert_eq!(
+            planned("roles=ca978112", &snapshot(&[("targets", 3)])).join(" "),
+            "timestamp 9.snapshot 3.targets"
+        );
     }
 
     #[test]
@@ -148,7 +170,11 @@ mod tests {
     #[test]
     fn targets_are_listed_by_their_leaf_and_by_parties() {
         let snapshot = snapshot(&[("targets", 3), ("bin-c", 4), ("vendor", 2)]);
-        let listing = listing(&"a".parse().unwrap(), &question("roles=ca978112,vendor,bin-c,nobody"), &snapshot);
+        let listing = listing(
+            &"a".parse().unwrap(),
+            &question("roles=ca978112,vendor,bin-c,nobody"),
+            &snapshot,
+        );
         assert_eq!(listing.iter().map(RoleName::as_str).collect::<Vec<_>>(), ["bin-c", "vendor"]);
     }
 }

@@ -50,14 +50,17 @@ impl World {
         let keys = Arc::new(MemoryKeys::generate().unwrap());
         let now = "2026-11-25T00:00:00Z".parse().unwrap();
         let memory = Arc::new(Memory::new(now, keys, Box::new(Counted(Arc::clone(&reads)))));
-        let bins =
-            "0123456789abcdef".chars().flat_map(|digit| (1..=8).map(move |length| digit.to_string().repeat(length)));
+        let bins = "0123456789abcdef"
+            .chars()
+            .flat_map(|digit| (1..=8).map(move |length| digit.to_string().repeat(length)));
         let bins = bins.map(|digits| format!("{}{digits}", tufline_tuf::trie::BIN));
         let parties = (0..31).map(|number| format!("party-{number}"));
-        let roles: Vec<String> = ["targets".to_owned()].into_iter().chain(bins).chain(parties).collect();
+        let roles: Vec<String> =
+            ["targets".to_owned()].into_iter().chain(bins).chain(parties).collect();
         let packs = Some(Arc::new(Packs::new(0)));
         let (store, blobs, chunks) = (memory.clone(), memory.clone(), memory.clone());
-        let repository = ServedRepository { store, blobs, chunks, redirects: None, packs, pauses: vec![] };
+        let repository =
+            ServedRepository { store, blobs, chunks, redirects: None, packs, pauses: vec![] };
         let world = Self { memory, repository, reads, roles };
         for version in [1, 2] {
             for role in &world.roles {
@@ -66,8 +69,12 @@ impl World {
                     let blob = format!("{name} {version}");
                     let sha256 = Sha256::of(blob.as_bytes());
                     world.blob(blob.as_bytes(), &sha256).await;
-                    write!(listed, "\"{name}\":{{\"length\":{},\"hashes\":{{\"sha256\":\"{sha256}\"}}}}", blob.len())
-                        .unwrap();
+                    write!(
+                        listed,
+                        "\"{name}\":{{\"length\":{},\"hashes\":{{\"sha256\":\"{sha256}\"}}}}",
+                        blob.len()
+                    )
+                    .unwrap();
                 }
                 let mut file = document("targets", version, &format!("\"targets\":{{{listed}}}"));
                 if role.starts_with("party") {
@@ -76,8 +83,11 @@ impl World {
                 }
                 world.put(&format!("metadata/{version}.{role}.json"), file.as_bytes());
             }
-            let meta: Vec<_> =
-                world.roles.iter().map(|role| format!("\"{role}.json\":{{\"version\":{version}}}")).collect();
+            let meta: Vec<_> = world
+                .roles
+                .iter()
+                .map(|role| format!("\"{role}.json\":{{\"version\":{version}}}"))
+                .collect();
             let file = document("snapshot", version, &format!("\"meta\":{{{}}}", meta.join(",")));
             world.put(&format!("metadata/{version}.snapshot.json"), file.as_bytes());
         }
@@ -154,7 +164,11 @@ fn have(roles: &[&str]) -> String {
 }
 
 fn prefixes() -> String {
-    "0123456789abcdef".chars().map(|digit| digit.to_string().repeat(8)).collect::<Vec<_>>().join(",")
+    "0123456789abcdef"
+        .chars()
+        .map(|digit| digit.to_string().repeat(8))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn dictionary_id(frame: &[u8]) -> u32 {
@@ -164,27 +178,42 @@ fn dictionary_id(frame: &[u8]) -> u32 {
 #[tokio::test]
 async fn the_worst_question_is_bounded() {
     let world = World::new().await;
-    let parties: Vec<&str> = world.roles.iter().filter(|role| role.starts_with("party")).map(String::as_str).collect();
+    let parties: Vec<&str> =
+        world.roles.iter().filter(|role| role.starts_with("party")).map(String::as_str).collect();
     let roles = [&["root"][..], &parties].concat();
     assert_eq!(roles.len(), MOST_HAVE);
     let files = world.files(&roles).await;
-    let query =
-        format!("have={}&dict={}&roles={}&files={}", have(&roles), digest(&files), prefixes(), names().join(","));
+    let query = format!(
+        "have={}&dict={}&roles={}&files={}",
+        have(&roles),
+        digest(&files),
+        prefixes(),
+        names().join(",")
+    );
     let (status, pack, reads) = world.ask(&query).await;
     println!("{reads} reads, {} bytes", pack.len());
-    assert_eq!((status, dictionary_id(&pack)), (StatusCode::OK, TABLES_ID), "the worst is a right one");
+    assert_eq!(
+        (status, dictionary_id(&pack)),
+        (StatusCode::OK, TABLES_ID),
+        "the worst is a right one"
+    );
     assert!((100..=MOST_READS).contains(&reads), "{reads}");
     let (_, again, reads) = world.ask(&query).await;
     println!("{reads} reads again");
     assert!(reads <= MOST_READS_AGAIN && again == pack, "{reads}");
 
-    let unpacked =
-        zstd::bulk::Decompressor::with_dictionary(&dictionary(&files)).unwrap().decompress(&pack, MOST_BYTES).unwrap();
+    let unpacked = zstd::bulk::Decompressor::with_dictionary(&dictionary(&files))
+        .unwrap()
+        .decompress(&pack, MOST_BYTES)
+        .unwrap();
     let entries = tufline_pack::read(&unpacked).unwrap();
-    let count = |wanted: fn(&Entry<'_>) -> bool| entries.iter().filter(|entry| wanted(entry)).count();
+    let count =
+        |wanted: fn(&Entry<'_>) -> bool| entries.iter().filter(|entry| wanted(entry)).count();
     assert_eq!(count(|entry| matches!(entry, Entry::Target { .. })), 4);
     assert_eq!(
-        count(|entry| matches!(entry, Entry::Metadata { path, .. } if path.ends_with(".root.json"))),
+        count(
+            |entry| matches!(entry, Entry::Metadata { path, .. } if path.ends_with(".root.json"))
+        ),
         usize::try_from(MOST_ROOTS).unwrap()
     );
     assert_eq!(count(|entry| matches!(entry, Entry::Absent { .. })), 0, "there are more roots");
@@ -207,7 +236,10 @@ async fn what_a_device_cannot_have_costs_nothing() {
         ),
         (
             "roles that nobody has",
-            format!("have={}{dict}", (0..32).map(|n| format!("1.x{n}")).collect::<Vec<_>>().join(",")),
+            format!(
+                "have={}{dict}",
+                (0..32).map(|n| format!("1.x{n}")).collect::<Vec<_>>().join(",")
+            ),
             5,
         ),
         (
@@ -221,7 +253,9 @@ async fn what_a_device_cannot_have_costs_nothing() {
         ("a wrong digest", format!("have={}{dict}", have(&["snapshot", "targets"])), 6),
         (
             "names that lead elsewhere",
-            format!("have=1..%2F..%2Froot,1.%00{dict}&roles=..%2Fx,%2F,root,timestamp&files=..%2Fx,%00,%2F"),
+            format!(
+                "have=1..%2F..%2Froot,1.%00{dict}&roles=..%2Fx,%2F,root,timestamp&files=..%2Fx,%00,%2F"
+            ),
             5,
         ),
         ("names as long as may be", format!("roles={0},{0}1&files={0}", "x".repeat(1020)), 5),

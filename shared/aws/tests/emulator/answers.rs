@@ -6,8 +6,9 @@ use crate::world::World;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use tufline_aws::CopyLimits;
 use tufline_store::{
-    Blobs, Document, Folder, Head, Hint, Kept, Key, LONGEST_HISTORY, Message, OnlineRole, PastVersion, Pointer, Queue,
-    Queues, Signer, Source, Store, Tag, Upload, Uploads, VersionId, Written,
+    Blobs, Document, Folder, Head, Hint, Kept, Key, LONGEST_HISTORY, Message, OnlineRole,
+    PastVersion, Pointer, Queue, Queues, Signer, Source, Store, Tag, Upload, Uploads, VersionId,
+    Written,
 };
 use tufline_tuf::{Sha256, Time};
 
@@ -31,10 +32,15 @@ async fn of_many_writers_one_wins() {
     let key = || Key::Announced;
     assert!(store.get(&key()).await.unwrap().is_none());
     assert!(!store.exists(&key()).await.unwrap());
-    assert_eq!(store.replace(&record(key(), "x"), &Tag("\"0\"".into())).await.unwrap(), Written::Lost, "nothing there");
+    assert_eq!(
+        store.replace(&record(key(), "x"), &Tag("\"0\"".into())).await.unwrap(),
+        Written::Lost,
+        "nothing there"
+    );
 
     let documents: Vec<_> = (0..16).map(|number| record(key(), &number.to_string())).collect();
-    let creates = futures::future::join_all(documents.iter().map(|document| store.create(document))).await;
+    let creates =
+        futures::future::join_all(documents.iter().map(|document| store.create(document))).await;
     let done = |writes: &[tufline_store::Result<Written>]| {
         writes.iter().filter(|written| matches!(written, Ok(Written::Done))).count()
     };
@@ -42,12 +48,17 @@ async fn of_many_writers_one_wins() {
     let first = store.get(&key()).await.unwrap().unwrap();
     assert!(store.exists(&key()).await.unwrap());
 
-    let replaces =
-        futures::future::join_all(documents.iter().map(|document| store.replace(document, &first.tag))).await;
+    let replaces = futures::future::join_all(
+        documents.iter().map(|document| store.replace(document, &first.tag)),
+    )
+    .await;
     assert!(replaces.iter().all(Result::is_ok));
     assert!(done(&replaces) >= 1);
     let second = store.get(&key()).await.unwrap().unwrap();
-    assert_eq!(store.replace(&record(key(), "late"), &Tag("\"0\"".into())).await.unwrap(), Written::Lost);
+    assert_eq!(
+        store.replace(&record(key(), "late"), &Tag("\"0\"".into())).await.unwrap(),
+        Written::Lost
+    );
     assert_eq!(store.replace(&record(key(), "end"), &second.tag).await.unwrap(), Written::Done);
 }
 
@@ -56,7 +67,8 @@ async fn of_many_writers_one_wins() {
 async fn a_missing_bucket_is_a_failure_and_not_an_empty_one() {
     let world = World::new().await;
     let client = world.clients.s3.clone();
-    let store = tufline_aws::S3Store::new(client.clone(), "tufline-none".into(), "tufline-none".into());
+    let store =
+        tufline_aws::S3Store::new(client.clone(), "tufline-none".into(), "tufline-none".into());
     let failure = store.get(&Key::Announced).await.unwrap_err().to_string();
     assert!(failure.contains("NoSuchBucket") && failure.contains("announced.json"), "{failure}");
     assert!(!failure.contains('\n'));
@@ -73,7 +85,10 @@ async fn folders_are_listed_in_pages() {
     let store = world.store();
     for generation in 1..=12 {
         assert_eq!(
-            store.create(&Document::record(Key::Manifest(generation), &"m").unwrap()).await.unwrap(),
+            store
+                .create(&Document::record(Key::Manifest(generation), &"m").unwrap())
+                .await
+                .unwrap(),
             Written::Done
         );
     }
@@ -89,7 +104,13 @@ async fn folders_are_listed_in_pages() {
 #[ignore = "needs the emulator: tests/run starts it"]
 async fn uploads_say_what_the_uploader_sent() {
     let world = World::new().await;
-    let put = world.clients.s3.put_object().bucket(&world.uploads).key("targets/a").body(b"bytes".to_vec().into());
+    let put = world
+        .clients
+        .s3
+        .put_object()
+        .bucket(&world.uploads)
+        .key("targets/a")
+        .body(b"bytes".to_vec().into());
     put.checksum_algorithm(ChecksumAlgorithm::Sha256)
         .metadata("tuf-custom", "=?UTF-8?Q?{=22a=22:=22=E2=82=AC=22}?=")
         .send()
@@ -102,7 +123,11 @@ async fn uploads_say_what_the_uploader_sent() {
     assert_eq!(world.uploads().head_version("a", &version).await.unwrap(), Some(upload));
 
     world.composite("targets/parts", &[b"one", b"two"]).await;
-    assert_eq!(current(&world, "parts").await.sha256, None, "a composite checksum is not the object's");
+    assert_eq!(
+        current(&world, "parts").await.sha256,
+        None,
+        "a composite checksum is not the object's"
+    );
     assert_eq!(world.uploads().place("a/b"), format!("s3://{}/targets/a/b", world.uploads));
 }
 
@@ -143,7 +168,9 @@ async fn history_is_newest_first_with_markers_in_their_places() {
     let (mut found, mut newest) = (Vec::new(), Time::MAX);
     for past in world.uploads().versions("a").await.unwrap() {
         let (entry, modified) = match past {
-            PastVersion::Object { version, modified, in_parts } => ((version, false, in_parts), modified),
+            PastVersion::Object { version, modified, in_parts } => {
+                ((version, false, in_parts), modified)
+            }
             PastVersion::Marker { version, modified } => ((version, true, false), modified),
             other => panic!("{other:?}"),
         };
@@ -159,7 +186,19 @@ async fn history_is_newest_first_with_markers_in_their_places() {
 #[ignore = "needs the emulator: tests/run starts it"]
 async fn names_of_any_kind_are_found_and_listed() {
     let world = World::new().await;
-    let names = ["a b", "a+b", "a%20b", "a//b", "a/../b", "a/./b", "a?b=c&d", "a#b", "é\u{301}", "a\\b", "&<>\"'"];
+    let names = [
+        "a b",
+        "a+b",
+        "a%20b",
+        "a//b",
+        "a/../b",
+        "a/./b",
+        "a?b=c&d",
+        "a#b",
+        "é\u{301}",
+        "a\\b",
+        "&<>\"'",
+    ];
     for name in names {
         let key = format!("targets/{name}");
         world.put(&key, name.as_bytes()).await;
@@ -168,10 +207,17 @@ async fn names_of_any_kind_are_found_and_listed() {
         assert_eq!(bytes, name.as_bytes(), "{name}");
         let sha256 = Sha256::of(name.as_bytes());
         assert_eq!(
-            world.blobs(CopyLimits::default()).keep(&upload, Source::Upload, &sha256).await.unwrap(),
+            world
+                .blobs(CopyLimits::default())
+                .keep(&upload, Source::Upload, &sha256)
+                .await
+                .unwrap(),
             Kept::Whole
         );
-        assert_eq!(world.blobs(CopyLimits::default()).read(&sha256, 0, 100).await.unwrap().unwrap(), name.as_bytes());
+        assert_eq!(
+            world.blobs(CopyLimits::default()).read(&sha256, 0, 100).await.unwrap().unwrap(),
+            name.as_bytes()
+        );
         assert_eq!(world.uploads().versions(name).await.unwrap().len(), 1, "{name}");
     }
     let mut expected = names.to_vec();
@@ -218,7 +264,11 @@ async fn a_part_of_a_version_is_read() {
     for (offset, length, expected) in
         [(3, 4, "3456"), (8, 4, "89"), (10, 4, ""), (99, 4, ""), (0, 0, ""), (0, 10, "0123456789")]
     {
-        assert_eq!(uploads.read(&old, offset, length).await.unwrap(), expected, "{offset} {length}");
+        assert_eq!(
+            uploads.read(&old, offset, length).await.unwrap(),
+            expected,
+            "{offset} {length}"
+        );
     }
     let gone = Upload { version: Some(VersionId("none".into())), ..old };
     assert!(uploads.read(&gone, 0, 1).await.is_err());
@@ -269,14 +319,24 @@ async fn a_copy_in_parts_is_continued() {
     world.put("targets/a", &bytes).await;
     let upload = current(&world, "a").await;
     let unfinished = async || {
-        let answer = world.clients.s3.list_multipart_uploads().bucket(&world.repository).send().await.unwrap();
+        let answer = world
+            .clients
+            .s3
+            .list_multipart_uploads()
+            .bucket(&world.repository)
+            .send()
+            .await
+            .unwrap();
         answer.uploads().len()
     };
     // 40 parts; each call comes from another client, as from another function. The first call used
     // another part size.
-    for (part, expected, unfinished_then) in
-        [(10_000, Kept::Partly, 1), (9_000, Kept::Partly, 1), (10_000, Kept::Partly, 1), (10_000, Kept::Partly, 1)]
-    {
+    for (part, expected, unfinished_then) in [
+        (10_000, Kept::Partly, 1),
+        (9_000, Kept::Partly, 1),
+        (10_000, Kept::Partly, 1),
+        (10_000, Kept::Partly, 1),
+    ] {
         let blobs = world.blobs(CopyLimits { whole: 1000, part });
         assert_eq!(blobs.keep(&upload, Source::Upload, &sha256).await.unwrap(), expected);
         assert_eq!(blobs.head(&sha256).await.unwrap(), None, "nobody sees a part of it");
@@ -315,12 +375,18 @@ async fn messages_are_sent_given_up_and_sent_again() {
     let world = World::new().await;
     let (queues, urls) = world.queues().await;
     let large = Message::Large(Hint { name: "a".into(), removed: false, version: None });
-    for message in [Message::Uploads(vec![]), large, Message::Changes(vec![]), Message::Sign, Message::Publish] {
+    for message in
+        [Message::Uploads(vec![]), large, Message::Changes(vec![]), Message::Sign, Message::Publish]
+    {
         let queue = message.queue();
         queues.send(&message, Duration::ZERO).await.unwrap();
         queues.send(&message, Duration::from_secs(700)).await.unwrap();
         let waiting = queues.waiting(queue).await.unwrap();
-        assert_eq!((waiting.messages, waiting.dead_letters), (2, 0), "{queue:?}: none taken for a duplicate");
+        assert_eq!(
+            (waiting.messages, waiting.dead_letters),
+            (2, 0),
+            "{queue:?}: none taken for a duplicate"
+        );
     }
     let queue = Queue::Changes;
     let dead = &urls[&queue].dead_letters;
@@ -333,7 +399,11 @@ async fn messages_are_sent_given_up_and_sent_again() {
     queues.redrive(queue, &letters[0]).await.unwrap();
     let waiting = queues.waiting(queue).await.unwrap();
     assert_eq!((waiting.messages, waiting.dead_letters), (3, 24));
-    assert_eq!(queues.dead_letters(queue, 100).await.unwrap().len(), 13, "those that were seen are hidden");
+    assert_eq!(
+        queues.dead_letters(queue, 100).await.unwrap().len(),
+        13,
+        "those that were seen are hidden"
+    );
 }
 
 #[tokio::test]
@@ -365,9 +435,14 @@ impl World {
         let id = upload.upload_id().unwrap();
         let mut done = Vec::new();
         for (number, part) in (1..).zip(parts) {
-            let put = s3.upload_part().bucket(&self.uploads).key(key).upload_id(id).part_number(number);
             let put =
-                put.checksum_algorithm(ChecksumAlgorithm::Sha256).body(part.to_vec().into()).send().await.unwrap();
+                s3.upload_part().bucket(&self.uploads).key(key).upload_id(id).part_number(number);
+            let put = put
+                .checksum_algorithm(ChecksumAlgorithm::Sha256)
+                .body(part.to_vec().into())
+                .send()
+                .await
+                .unwrap();
             done.push(
                 CompletedPart::builder()
                     .part_number(number)

@@ -42,7 +42,13 @@ impl Uploader for S3Uploader {
     }
 
     async fn put(&self, name: &str, bytes: &[u8], custom: Option<&str>) {
-        let put = self.world.clients.s3.put_object().bucket(&self.world.uploads).key(format!("targets/{name}"));
+        let put = self
+            .world
+            .clients
+            .s3
+            .put_object()
+            .bucket(&self.world.uploads)
+            .key(format!("targets/{name}"));
         let put = put.body(bytes.to_vec().into());
         let put = if let Some(custom) = custom { put.metadata("tuf-custom", custom) } else { put };
         put.send().await.unwrap();
@@ -91,7 +97,8 @@ struct SqsReader {
 impl SqsReader {
     async fn receive_from(&self, url: &str, wait: Duration) -> Vec<SqsMessage> {
         let seconds = i32::try_from(wait.as_secs()).unwrap();
-        let request = self.world.clients.sqs().receive_message().queue_url(url).wait_time_seconds(seconds);
+        let request =
+            self.world.clients.sqs().receive_message().queue_url(url).wait_time_seconds(seconds);
         // A long poll may take longer than the timeouts of other requests allow.
         let patience = aws_sdk_sqs::config::timeout::TimeoutConfig::builder();
         let patience = patience.operation_attempt_timeout(wait + Duration::from_secs(5)).build();
@@ -114,12 +121,23 @@ impl QueuesReader for SqsReader {
 
     async fn receive(&self, queue: Queue, wait: Duration) -> Vec<Message> {
         let messages = self.receive_from(&self.urls[&queue].messages, wait).await;
-        messages.iter().map(|message| Message::from_body(message.body().unwrap()).unwrap()).collect()
+        messages
+            .iter()
+            .map(|message| Message::from_body(message.body().unwrap()).unwrap())
+            .collect()
     }
 
     async fn bury(&self, queue: Queue, body: &str) -> bool {
         let url = &self.urls[&queue].dead_letters;
-        self.world.clients.sqs().send_message().queue_url(url).message_body(body).send().await.unwrap();
+        self.world
+            .clients
+            .sqs()
+            .send_message()
+            .queue_url(url)
+            .message_body(body)
+            .send()
+            .await
+            .unwrap();
         true
     }
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use aws_sdk_s3::types::{
-    BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration, VersioningConfiguration,
+    BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration,
+    VersioningConfiguration,
 };
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde::Deserialize;
 use tufline_aws::{
-    Access, AccessKey, Clients, CopyLimits, EventBridgeEvents, KmsSigner, QueueUrls, S3Blobs, S3Chunks, S3Store,
-    S3Uploads, SqsQueues,
+    Access, AccessKey, Clients, CopyLimits, EventBridgeEvents, KmsSigner, QueueUrls, S3Blobs,
+    S3Chunks, S3Store, S3Uploads, SqsQueues,
 };
 use tufline_store::{OnlineRole, Queue, VersionId};
 
@@ -35,9 +36,13 @@ pub struct World {
 }
 
 impl World {
-    #[expect(clippy::disallowed_methods, reason = "tests/run says in the environment where the emulator is")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests/run says in the environment where the emulator is"
+    )]
     pub async fn new() -> Self {
-        let file = std::env::var(VARIABLE).unwrap_or_else(|_| panic!("set {VARIABLE}: the emulator's endpoints file"));
+        let file = std::env::var(VARIABLE)
+            .unwrap_or_else(|_| panic!("set {VARIABLE}: the emulator's endpoints file"));
         let Endpoints { aws, region, access_key_id, secret_access_key } =
             serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
         let key = AccessKey { id: access_key_id, secret: secret_access_key, session_token: None };
@@ -47,7 +52,12 @@ impl World {
             let location = BucketLocationConstraint::from(region.as_str());
             CreateBucketConfiguration::builder().location_constraint(location).build()
         });
-        let access = Access { region: Some(region), endpoint: Some(aws), key: Some(key), ..Access::default() };
+        let access = Access {
+            region: Some(region),
+            endpoint: Some(aws),
+            key: Some(key),
+            ..Access::default()
+        };
         let mut random = [0; 8];
         aws_lc_rs::rand::fill(&mut random).unwrap();
         let suffix = hex::encode(random);
@@ -61,7 +71,8 @@ impl World {
         for bucket in [&world.uploads, &world.repository, &world.ledger] {
             let create = world.clients.s3.create_bucket().bucket(bucket);
             create.set_create_bucket_configuration(location.clone()).send().await.unwrap();
-            let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+            let enabled =
+                VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
             let request = world.clients.s3.put_bucket_versioning().bucket(bucket);
             request.versioning_configuration(enabled).send().await.unwrap();
         }
@@ -95,7 +106,16 @@ impl World {
     }
 
     pub async fn remove_raw(&self, bucket: &str, key: &str) -> Option<VersionId> {
-        self.clients.s3.delete_object().bucket(bucket).key(key).send().await.unwrap().version_id.map(VersionId)
+        self.clients
+            .s3
+            .delete_object()
+            .bucket(bucket)
+            .key(key)
+            .send()
+            .await
+            .unwrap()
+            .version_id
+            .map(VersionId)
     }
 
     pub async fn remove(&self, key: &str) -> VersionId {
@@ -104,12 +124,21 @@ impl World {
 
     async fn create_queue(&self, name: &str, is_fifo: bool) -> String {
         let request = self.clients.sqs().create_queue().queue_name(name);
-        let request = if is_fifo { request.attributes(QueueAttributeName::FifoQueue, "true") } else { request };
+        let request = if is_fifo {
+            request.attributes(QueueAttributeName::FifoQueue, "true")
+        } else {
+            request
+        };
         request.send().await.unwrap().queue_url.unwrap()
     }
 
     fn queue_name(&self, queue: Queue, kind: &str) -> String {
-        format!("{}{kind}-{}{}", queue.name(), self.suffix, if queue.is_fifo() { ".fifo" } else { "" })
+        format!(
+            "{}{kind}-{}{}",
+            queue.name(),
+            self.suffix,
+            if queue.is_fifo() { ".fifo" } else { "" }
+        )
     }
 
     /// The queues, and where the test finds them.
@@ -117,7 +146,8 @@ impl World {
         let mut urls = BTreeMap::new();
         for queue in Queue::ALL {
             let messages = self.create_queue(&self.queue_name(queue, ""), queue.is_fifo()).await;
-            let dead_letters = self.create_queue(&self.queue_name(queue, "-dlq"), queue.is_fifo()).await;
+            let dead_letters =
+                self.create_queue(&self.queue_name(queue, "-dlq"), queue.is_fifo()).await;
             urls.insert(queue, QueueUrls { messages, dead_letters });
         }
         (SqsQueues::new(self.clients.sqs(), urls.clone()), urls)
@@ -127,9 +157,14 @@ impl World {
     pub async fn signer(&self, wrong: &[OnlineRole]) -> KmsSigner {
         let mut keys = BTreeMap::new();
         for role in OnlineRole::ALL {
-            let spec = if wrong.contains(&role) { KeySpec::EccNistP384 } else { KeySpec::EccNistP256 };
-            let request = self.clients.kms().create_key().key_spec(spec).key_usage(KeyUsageType::SignVerify);
-            keys.insert(role, vec![request.send().await.unwrap().key_metadata.unwrap().arn.unwrap()]);
+            let spec =
+                if wrong.contains(&role) { KeySpec::EccNistP384 } else { KeySpec::EccNistP256 };
+            let request =
+                self.clients.kms().create_key().key_spec(spec).key_usage(KeyUsageType::SignVerify);
+            keys.insert(
+                role,
+                vec![request.send().await.unwrap().key_metadata.unwrap().arn.unwrap()],
+            );
         }
         KmsSigner::new(self.clients.kms(), keys)
     }
@@ -140,12 +175,31 @@ impl World {
         let events = self.clients.eventbridge();
         events.create_event_bus().name(&bus).send().await.unwrap();
         let url = self.create_queue(&format!("events-{}", self.suffix), false).await;
-        let arn =
-            self.clients.sqs().get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn);
-        let arn = arn.send().await.unwrap().attributes.unwrap().remove(&QueueAttributeName::QueueArn).unwrap();
+        let arn = self
+            .clients
+            .sqs()
+            .get_queue_attributes()
+            .queue_url(&url)
+            .attribute_names(QueueAttributeName::QueueArn);
+        let arn = arn
+            .send()
+            .await
+            .unwrap()
+            .attributes
+            .unwrap()
+            .remove(&QueueAttributeName::QueueArn)
+            .unwrap();
         let pattern = r#"{"source":["tufline"]}"#;
-        events.put_rule().name("all").event_bus_name(&bus).event_pattern(pattern).send().await.unwrap();
-        let target = aws_sdk_eventbridge::types::Target::builder().id("queue").arn(arn).build().unwrap();
+        events
+            .put_rule()
+            .name("all")
+            .event_bus_name(&bus)
+            .event_pattern(pattern)
+            .send()
+            .await
+            .unwrap();
+        let target =
+            aws_sdk_eventbridge::types::Target::builder().id("queue").arn(arn).build().unwrap();
         events.put_targets().rule("all").event_bus_name(&bus).targets(target).send().await.unwrap();
         (EventBridgeEvents::new(events.clone(), bus), url)
     }
@@ -154,8 +208,10 @@ impl World {
     pub async fn receive_all(&self, url: &str) -> Vec<serde_json::Value> {
         let mut found = Vec::new();
         loop {
-            let request = self.clients.sqs().receive_message().queue_url(url).max_number_of_messages(10);
-            let messages = request.wait_time_seconds(1).send().await.unwrap().messages.unwrap_or_default();
+            let request =
+                self.clients.sqs().receive_message().queue_url(url).max_number_of_messages(10);
+            let messages =
+                request.wait_time_seconds(1).send().await.unwrap().messages.unwrap_or_default();
             if messages.is_empty() {
                 return found;
             }

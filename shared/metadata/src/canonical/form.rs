@@ -73,7 +73,9 @@ mod tests {
             "[\u{1}-\u{1f}\u{7f}éö\u{301}e字<\u{2028}]{0,3}",
             "[a\u{d7ff}\u{e000}\u{ff5a}\u{10000}\u{1f600}]{0,2}",
         ];
-        let near = |around: i64| (-3..=3_i64).prop_map(move |step| Tree::Number(around.saturating_add(step)));
+        let near = |around: i64| {
+            (-3..=3_i64).prop_map(move |step| Tree::Number(around.saturating_add(step)))
+        };
         let leaf = prop_oneof![
             Just(Tree::Null),
             any::<bool>().prop_map(Tree::Bool),
@@ -109,14 +111,18 @@ mod tests {
                 Tree::Float(_) => return None,
                 Tree::Text(text) => quoted(text),
                 Tree::List(items) => {
-                    let items: Option<Vec<String>> = items.iter().map(|item| self.write(item)).collect();
+                    let items: Option<Vec<String>> =
+                        items.iter().map(|item| self.write(item)).collect();
                     format!("[{}]", items?.join(","))
                 }
                 Tree::Object(members) => {
-                    let sorted: BTreeMap<K, (&String, &Tree)> =
-                        members.iter().map(|(key, value)| ((self.order)(key), (key, value))).collect();
-                    let member =
-                        |(key, value): &(&String, &Tree)| Some(format!("{}:{}", quoted(key), self.write(value)?));
+                    let sorted: BTreeMap<K, (&String, &Tree)> = members
+                        .iter()
+                        .map(|(key, value)| ((self.order)(key), (key, value)))
+                        .collect();
+                    let member = |(key, value): &(&String, &Tree)| {
+                        Some(format!("{}:{}", quoted(key), self.write(value)?))
+                    };
                     let members: Option<Vec<String>> = sorted.values().map(member).collect();
                     format!("{{{}}}", members?.join(","))
                 }
@@ -133,20 +139,27 @@ mod tests {
     }
 
     fn all_forms(tree: &Tree) -> [Option<String>; 5] {
-        let python =
-            Client { integer: |number| Some(number.to_string()), order: |key| key.chars().collect::<Vec<_>>() };
-        let javascript =
-            Client { integer: |number| Some(as_double(number)), order: |key| key.encode_utf16().collect::<Vec<_>>() };
+        let python = Client {
+            integer: |number| Some(number.to_string()),
+            order: |key| key.chars().collect::<Vec<_>>(),
+        };
+        let javascript = Client {
+            integer: |number| Some(as_double(number)),
+            order: |key| key.encode_utf16().collect::<Vec<_>>(),
+        };
         let go = Client {
             integer: |number| i64::try_from(number).ok().map(|number| number.to_string()),
             order: |key| key.as_bytes().to_vec(),
         };
         let go_outside_custom = Client {
-            integer: |number| as_double(number).parse::<i64>().ok().map(|number| number.to_string()),
+            integer: |number| {
+                as_double(number).parse::<i64>().ok().map(|number| number.to_string())
+            },
             order: |key| key.as_bytes().to_vec(),
         };
         let mut rust = Vec::new();
-        let done = tree.serialize(&mut Serializer::with_formatter(&mut rust, CanonicalFormatter::new()));
+        let done =
+            tree.serialize(&mut Serializer::with_formatter(&mut rust, CanonicalFormatter::new()));
         [
             python.write(tree),
             javascript.write(tree),
@@ -198,12 +211,17 @@ mod tests {
     #[test]
     fn an_integer_above_64_signed_bits_is_refused() {
         assert!(form(&10_u64.pow(18)).is_ok());
-        assert_eq!(form(&10_u64.pow(19)).unwrap_err().why, Why::Large("10000000000000000000".into()));
+        assert_eq!(
+            form(&10_u64.pow(19)).unwrap_err().why,
+            Why::Large("10000000000000000000".into())
+        );
     }
 
     #[test]
     fn what_a_client_in_rust_does_not_read_is_refused() {
-        let nested = |depth: usize| (1..depth).fold(serde_json::json!([]), |inner, _| serde_json::json!([inner]));
+        let nested = |depth: usize| {
+            (1..depth).fold(serde_json::json!([]), |inner, _| serde_json::json!([inner]))
+        };
         let reads = |value: &serde_json::Value| {
             serde_json::from_slice::<serde_json::Value>(value.to_string().as_bytes()).is_ok()
         };

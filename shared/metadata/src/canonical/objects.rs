@@ -100,7 +100,8 @@ impl OpenObjects {
             if !self.ordered.is_empty() {
                 self.ordered.push(b',');
             }
-            self.ordered.extend_from_slice(text.get(member.key.start..member.end).unwrap_or_default());
+            self.ordered
+                .extend_from_slice(text.get(member.key.start..member.end).unwrap_or_default());
         }
         text.truncate(object.begin);
         text.append(&mut self.ordered);

@@ -29,10 +29,14 @@ pub struct Unalike {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
     /// They order these two keys differently.
-    #[error("some clients put the keys {0:?} and {1:?} in another order than others; rename one of them")]
+    #[error(
+        "some clients put the keys {0:?} and {1:?} in another order than others; rename one of them"
+    )]
     Order(String, String),
     /// A string or key that some clients normalise.
-    #[error("{0:?} is not in Unicode normal form C, into which some clients convert it; normalise it")]
+    #[error(
+        "{0:?} is not in Unicode normal form C, into which some clients convert it; normalise it"
+    )]
     Text(String),
     /// A number that is not an integer, or is too large to be read as one.
     #[error(
@@ -47,7 +51,10 @@ pub enum Why {
     #[error("the number {0} is larger than some clients read; write it as a string")]
     Large(String),
     /// The value is nested too deep.
-    #[error("it is nested more than {} levels deep, which some clients don't read; make it flatter", DEEPEST)]
+    #[error(
+        "it is nested more than {} levels deep, which some clients don't read; make it flatter",
+        DEEPEST
+    )]
     Depth,
     /// JSON can't hold the value.
     #[error("it cannot be written: {0}")]

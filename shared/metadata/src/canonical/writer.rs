@@ -93,7 +93,8 @@ impl Writer {
     fn end_object(&mut self) -> Done {
         if let Some(mut object) = self.objects.end() {
             let text = &mut self.text;
-            let is_plain = object.members.len() < 2 || object.members.iter().all(|member| is_plain(member.key(text)));
+            let is_plain = object.members.len() < 2
+                || object.members.iter().all(|member| is_plain(member.key(text)));
             if is_plain || self.form == Form::Normal {
                 if object.sort_as_written(text) {
                     self.objects.reorder(&object, text);
@@ -116,13 +117,15 @@ impl Writer {
     fn string(&mut self, string: &str) -> Done {
         // Clients that normalise do so separately between the characters that JSON escapes.
         let is_escaped = |character: char| matches!(character, '\0'..='\x1f' | '"' | '\\');
-        let is_normal = string.is_ascii() || string.split(is_escaped).all(unicode_normalization::is_nfc);
+        let is_normal =
+            string.is_ascii() || string.split(is_escaped).all(unicode_normalization::is_nfc);
         if is_normal || self.form == Form::Plain {
             self.quote(string);
             return Ok(());
         }
         if self.form == Form::Alike {
-            let piece = string.split(is_escaped).find(|piece| !unicode_normalization::is_nfc(piece));
+            let piece =
+                string.split(is_escaped).find(|piece| !unicode_normalization::is_nfc(piece));
             return Err(self.refuse(Why::Text(piece.unwrap_or_default().to_owned())));
         }
         let normal: String = string

@@ -5,8 +5,8 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
-    RSA_PSS_SHA256,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair, RSA_PSS_SHA256,
 };
 use base64ct::{Base64, Encoding};
 use olpc_cjson::CanonicalFormatter;
@@ -54,7 +54,9 @@ impl Signer {
     fn public(&self) -> String {
         let der = match self {
             Self::Ed25519(key) => return hex::encode(key.public_key()),
-            Self::P256(key) | Self::P384(key) => key.public_key().as_der().unwrap().as_ref().to_vec(),
+            Self::P256(key) | Self::P384(key) => {
+                key.public_key().as_der().unwrap().as_ref().to_vec()
+            }
             Self::Rsa(key) => key.public_key().as_der().unwrap().as_ref().to_vec(),
         };
         pem("PUBLIC KEY", &der)
@@ -73,7 +75,9 @@ impl Signer {
         let random = SystemRandom::new();
         match self {
             Self::Ed25519(key) => key.sign(message).as_ref().to_vec(),
-            Self::P256(key) | Self::P384(key) => key.sign(&random, message).unwrap().as_ref().to_vec(),
+            Self::P256(key) | Self::P384(key) => {
+                key.sign(&random, message).unwrap().as_ref().to_vec()
+            }
             Self::Rsa(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
                 key.sign(&RSA_PSS_SHA256, &random, message, &mut signature).unwrap();
@@ -85,7 +89,8 @@ impl Signer {
 
 pub fn pem(label: &str, der: &[u8]) -> String {
     let digits = Base64::encode_string(der);
-    let lines: Vec<&str> = digits.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let lines: Vec<&str> =
+        digits.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
@@ -104,7 +109,9 @@ pub fn id(entry: &Value) -> String {
 /// A file with the signatures of these keys under these ids.
 pub fn signed(document: &Value, signers: &[(&str, &Signer)]) -> Vec<u8> {
     let message = form(document);
-    let signatures: Vec<Value> =
-        signers.iter().map(|(id, key)| json!({"keyid": id, "sig": hex::encode(key.sign(&message))})).collect();
+    let signatures: Vec<Value> = signers
+        .iter()
+        .map(|(id, key)| json!({"keyid": id, "sig": hex::encode(key.sign(&message))}))
+        .collect();
     json!({"signatures": signatures, "signed": document}).to_string().into_bytes()
 }

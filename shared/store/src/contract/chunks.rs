@@ -38,7 +38,8 @@ async fn missing_chunks_are_none(chunks: &dyn Chunks) {
 }
 
 async fn what_is_stored_comes_back(chunks: &dyn Chunks, scratch: &Path) {
-    let long: Vec<u8> = (0..6_000_003_u32).map(|index| (index.wrapping_mul(index) >> 7).to_le_bytes()[0]).collect();
+    let long: Vec<u8> =
+        (0..6_000_003_u32).map(|index| (index.wrapping_mul(index) >> 7).to_le_bytes()[0]).collect();
     for bytes in [&b"0123456789"[..], &long] {
         let blob = Sha256::of(bytes);
         let path = file(scratch, "stored", bytes);
@@ -46,7 +47,8 @@ async fn what_is_stored_comes_back(chunks: &dyn Chunks, scratch: &Path) {
         remove(&path);
         let length = bytes.len() as u64;
         assert_eq!(chunks.length(&blob).await.unwrap(), Some(length));
-        let read = async |offset, length| chunks.read(&blob, offset, length).await.unwrap().unwrap();
+        let read =
+            async |offset, length| chunks.read(&blob, offset, length).await.unwrap().unwrap();
         assert!(read(0, length).await == *bytes);
         assert_eq!(read(3, 4).await, bytes[3..7]);
         assert_eq!(read(length - 1, 10).await, bytes[bytes.len() - 1..], "up to the end");
@@ -74,9 +76,17 @@ async fn creation_has_one_winner(chunks: &dyn Chunks, scratch: &Path) {
         remove(path);
     }
     assert_eq!(winners.len(), 1, "one of {AT_ONCE} creators wins");
-    assert_eq!(chunks.read(&blob, 0, 10).await.unwrap().unwrap(), winners[0][..], "what is stored is the winner's");
+    assert_eq!(
+        chunks.read(&blob, 0, 10).await.unwrap().unwrap(),
+        winners[0][..],
+        "what is stored is the winner's"
+    );
     let late = file(scratch, "late", b"late");
     assert_eq!(chunks.create(&blob, &late).await.unwrap(), Written::Lost);
     remove(&late);
-    assert_eq!(chunks.read(&blob, 0, 10).await.unwrap().unwrap(), winners[0][..], "and it is never replaced");
+    assert_eq!(
+        chunks.read(&blob, 0, 10).await.unwrap().unwrap(),
+        winners[0][..],
+        "and it is never replaced"
+    );
 }

@@ -43,7 +43,11 @@ pub async fn events(reader: &dyn EventsReader) {
         sha256: Sha256::of(b""),
         length: number as u64,
     };
-    let published = Event::published(7, &(0..3000).map(target).collect::<Vec<_>>(), &["removed".parse().unwrap()]);
+    let published = Event::published(
+        7,
+        &(0..3000).map(target).collect::<Vec<_>>(),
+        &["removed".parse().unwrap()],
+    );
     assert!(published.len() > 10);
     reader.events().send(&published).await.unwrap();
     let all: Vec<Event> = [rejected, held].into_iter().chain(published).collect();
@@ -51,9 +55,12 @@ pub async fn events(reader: &dyn EventsReader) {
 }
 
 async fn check(reader: &dyn EventsReader, expected: &[Event]) {
-    let form = |event: &Value| json!({ "detail-type": event["detail-type"], "detail": event["detail"] }).to_string();
+    let form = |event: &Value| {
+        json!({ "detail-type": event["detail-type"], "detail": event["detail"] }).to_string()
+    };
     let mut sent: Vec<String> = reader.sent().await.iter().map(form).collect();
-    let mut expected: Vec<String> = expected.iter().map(|event| form(&serde_json::to_value(event).unwrap())).collect();
+    let mut expected: Vec<String> =
+        expected.iter().map(|event| form(&serde_json::to_value(event).unwrap())).collect();
     sent.sort_unstable();
     expected.sort_unstable();
     assert_eq!(sent, expected, "every event arrives, whole");

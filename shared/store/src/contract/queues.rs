@@ -59,7 +59,11 @@ async fn what_is_sent_arrives(reader: &dyn QueuesReader) {
     for message in [
         Message::Changes(vec![set, remove]),
         Message::Changes(vec![renew, Change::Look { name: name("x") }]),
-        Message::Large(Hint { name: "large".into(), removed: false, version: Some(VersionId("v".into())) }),
+        Message::Large(Hint {
+            name: "large".into(),
+            removed: false,
+            version: Some(VersionId("v".into())),
+        }),
         Message::Sign,
         Message::Publish,
         // The same again: a queue that took the second message for a copy of the first would leave
@@ -71,7 +75,12 @@ async fn what_is_sent_arrives(reader: &dyn QueuesReader) {
         assert_eq!(receive_all(reader, message.queue()).await, [message]);
     }
     for queue in Queue::ALL {
-        assert_eq!(receive_now(reader, queue).await, [], "nothing else arrived in {}", queue.name());
+        assert_eq!(
+            receive_now(reader, queue).await,
+            [],
+            "nothing else arrived in {}",
+            queue.name()
+        );
     }
 }
 
@@ -80,15 +89,16 @@ async fn receive_now(reader: &dyn QueuesReader, queue: Queue) -> Vec<Message> {
 }
 
 async fn hints_arrive_whatever_their_names(reader: &dyn QueuesReader) {
-    let hints: Vec<Hint> = ["plain", "é \u{FFFD} \"quoted\"", "<&>\t/", "../x", &"long".repeat(250)]
-        .iter()
-        .enumerate()
-        .map(|(number, name)| Hint {
-            name: (*name).into(),
-            removed: number % 2 == 0,
-            version: Some(VersionId("v".into())),
-        })
-        .collect();
+    let hints: Vec<Hint> =
+        ["plain", "é \u{FFFD} \"quoted\"", "<&>\t/", "../x", &"long".repeat(250)]
+            .iter()
+            .enumerate()
+            .map(|(number, name)| Hint {
+                name: (*name).into(),
+                removed: number % 2 == 0,
+                version: Some(VersionId("v".into())),
+            })
+            .collect();
     reader.queues().send(&Message::Uploads(hints.clone()), Duration::ZERO).await.unwrap();
     let mut received = Vec::new();
     for message in receive_all(reader, Queue::Uploads).await {
@@ -107,7 +117,11 @@ async fn what_is_delayed_arrives_later(reader: &dyn QueuesReader) {
     assert_eq!(reader.queues().waiting(Queue::Changes).await.unwrap().dead_letters, 0);
     assert_eq!(receive_all(reader, Queue::Changes).await, [message]);
     reader.queues().send(&Message::Sign, Duration::from_mins(10)).await.unwrap();
-    assert_eq!(receive_all(reader, Queue::Sign).await, [Message::Sign], "FIFO queues deliver at once");
+    assert_eq!(
+        receive_all(reader, Queue::Sign).await,
+        [Message::Sign],
+        "FIFO queues deliver at once"
+    );
 }
 
 async fn dead_letters_come_back(reader: &dyn QueuesReader) {
@@ -115,7 +129,8 @@ async fn dead_letters_come_back(reader: &dyn QueuesReader) {
     for queue in Queue::ALL {
         assert_eq!(queues.dead_letters(queue, 10).await.unwrap(), [], "{}", queue.name());
     }
-    let message = Message::Uploads(vec![Hint { name: "given up on".into(), removed: false, version: None }]);
+    let message =
+        Message::Uploads(vec![Hint { name: "given up on".into(), removed: false, version: None }]);
     let body = message.to_body().unwrap();
     if !reader.bury(Queue::Uploads, &body).await {
         return;
@@ -124,5 +139,9 @@ async fn dead_letters_come_back(reader: &dyn QueuesReader) {
     assert_eq!(letters.iter().map(|letter| letter.body.as_str()).collect::<Vec<_>>(), [body]);
     queues.redrive(Queue::Uploads, &letters[0]).await.unwrap();
     assert_eq!(receive_all(reader, Queue::Uploads).await, [message]);
-    assert_eq!(queues.dead_letters(Queue::Uploads, 10).await.unwrap(), [], "it is not there any more");
+    assert_eq!(
+        queues.dead_letters(Queue::Uploads, 10).await.unwrap(),
+        [],
+        "it is not there any more"
+    );
 }

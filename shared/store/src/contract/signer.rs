@@ -24,8 +24,16 @@ async fn every_role_has_a_key_of_its_own_that_stays(signer: &dyn Signer) {
     let mut count = 0;
     for role in OnlineRole::ALL {
         let keys = signer.public_keys(role).await.unwrap();
-        assert_eq!(signer.public_keys(role).await.unwrap(), keys, "{role:?}: the same keys each time");
-        assert_eq!(keys.last(), Some(&signer.newest_key(role).await.unwrap()), "{role:?}: the newest is the last");
+        assert_eq!(
+            signer.public_keys(role).await.unwrap(),
+            keys,
+            "{role:?}: the same keys each time"
+        );
+        assert_eq!(
+            keys.last(),
+            Some(&signer.newest_key(role).await.unwrap()),
+            "{role:?}: the newest is the last"
+        );
         count += keys.len();
         ids.extend(keys.iter().map(|key| key.key_id().unwrap().to_vec()));
     }
@@ -35,11 +43,20 @@ async fn every_role_has_a_key_of_its_own_that_stays(signer: &dyn Signer) {
 async fn keys_are_as_every_client_reads_them(signer: &dyn Signer) {
     for role in OnlineRole::ALL {
         let key = serde_json::to_value(signer.newest_key(role).await.unwrap()).unwrap();
-        assert_eq!((&key["keytype"], &key["scheme"]), (&"ecdsa".into(), &"ecdsa-sha2-nistp256".into()), "{role:?}");
+        assert_eq!(
+            (&key["keytype"], &key["scheme"]),
+            (&"ecdsa".into(), &"ecdsa-sha2-nistp256".into()),
+            "{role:?}"
+        );
         let public = key["keyval"]["public"].as_str().unwrap();
-        let is_pem = public.starts_with("-----BEGIN PUBLIC KEY-----\n") && public.ends_with("-----END PUBLIC KEY-----");
+        let is_pem = public.starts_with("-----BEGIN PUBLIC KEY-----\n")
+            && public.ends_with("-----END PUBLIC KEY-----");
         assert!(is_pem && !public.contains('\r'), "{role:?}: {public}");
-        assert_eq!(key.as_object().unwrap().len(), 3, "{role:?}: other fields would change the key's id: {key}");
+        assert_eq!(
+            key.as_object().unwrap().len(),
+            3,
+            "{role:?}: other fields would change the key's id: {key}"
+        );
     }
 }
 
@@ -55,8 +72,14 @@ async fn signatures_verify_under_the_public_key(signer: &dyn Signer) {
     }
     let key = signer.newest_key(OnlineRole::Targets).await.unwrap();
     let long = vec![b'x'; 1_000_000];
-    assert!(!signer.sign(OnlineRole::Targets, &key, &long).await.unwrap().is_empty(), "a long message is signed too");
-    assert!(!signer.sign(OnlineRole::Targets, &key, b"").await.unwrap().is_empty(), "and an empty one");
+    assert!(
+        !signer.sign(OnlineRole::Targets, &key, &long).await.unwrap().is_empty(),
+        "a long message is signed too"
+    );
+    assert!(
+        !signer.sign(OnlineRole::Targets, &key, b"").await.unwrap().is_empty(),
+        "and an empty one"
+    );
 }
 
 /// A root that lists `role`'s key for every role and is signed with it.
@@ -64,7 +87,8 @@ pub async fn sign_root(signer: &dyn Signer, role: OnlineRole) -> Signed<tough::s
     let key = signer.newest_key(role).await.unwrap();
     let (id, one) = (key.key_id().unwrap(), NonZeroU64::MIN);
     // Made by hand, because our rules for roots demand a root key that is not online.
-    let of_role = schema::RoleKeys { keyids: vec![id.clone()], threshold: one, _extra: HashMap::new() };
+    let of_role =
+        schema::RoleKeys { keyids: vec![id.clone()], threshold: one, _extra: HashMap::new() };
     let roles = [RoleType::Root, RoleType::Targets, RoleType::Snapshot, RoleType::Timestamp];
     let root = Root {
         spec_version: "1.0.33".into(),
@@ -90,7 +114,9 @@ pub async fn sign<T: RoleDocument>(
     let key = signer.newest_key(role).await.unwrap();
     let keyid = keys.id_of(&key).expect("the key is listed").clone();
     let sig = signer.sign(role, &key, &draft.message().unwrap()).await.unwrap().into();
-    draft.sign(vec![Signature { keyid, sig }], keys).expect("the signature verifies under the public key")
+    draft
+        .sign(vec![Signature { keyid, sig }], keys)
+        .expect("the signature verifies under the public key")
 }
 
 /// A timestamp of version `version` under `root`, signed with the timestamp role's key, which
@@ -102,6 +128,7 @@ pub async fn sign_timestamp(
 ) -> Signed<tough::schema::Timestamp> {
     let keys = RoleKeys::in_root(root.document(), &RoleName::timestamp()).unwrap();
     let expires: Time = "2099-01-01T00:00:00Z".parse().unwrap();
-    let timestamp = tough::schema::Timestamp::new("1.0.33".into(), version.try_into().unwrap(), expires);
+    let timestamp =
+        tough::schema::Timestamp::new("1.0.33".into(), version.try_into().unwrap(), expires);
     sign(signer, OnlineRole::Timestamp, Draft::new(RoleName::timestamp(), timestamp), &keys).await
 }

@@ -59,7 +59,8 @@ async fn what_is_missing_is_none(store: &dyn Store) {
         assert_eq!(store.get(&key).await.unwrap(), None, "{key}");
         assert!(!store.exists(&key).await.unwrap(), "{key}");
     }
-    let nothing = store.replace(&pointer(Key::Announced, &json!({})), &Tag("none".into())).await.unwrap();
+    let nothing =
+        store.replace(&pointer(Key::Announced, &json!({})), &Tag("none".into())).await.unwrap();
     assert_eq!(nothing, Written::Lost, "what isn't there can't be replaced");
     assert!(!store.exists(&Key::Announced).await.unwrap(), "and isn't made by trying");
     for folder in [Folder::Manifests, Folder::Rejected, Folder::Refused, Folder::Held] {
@@ -68,8 +69,9 @@ async fn what_is_missing_is_none(store: &dyn Store) {
 }
 
 async fn creation_has_one_winner(store: &dyn Store) {
-    let keys =
-        ["1", "2", "3"].map(|round| [Key::Hashed(upload("raced for", round)), Key::Held(Sha256::of(round.as_bytes()))]);
+    let keys = ["1", "2", "3"].map(|round| {
+        [Key::Hashed(upload("raced for", round)), Key::Held(Sha256::of(round.as_bytes()))]
+    });
     for key in keys.into_iter().flatten() {
         let documents: Vec<Document> =
             (0..AT_ONCE).map(|number| record(key.clone(), &json!({ "number": number }))).collect();
@@ -101,13 +103,20 @@ async fn what_is_stored_comes_back(store: &dyn Store) {
     ];
     for (number, version) in versions.into_iter().enumerate() {
         let large_key = Key::Held(Sha256::of(b"large"));
-        let (key, value) =
-            if number == 0 { (large_key, &large) } else { (Key::Hashed(upload("kept", version)), &Value::Null) };
+        let (key, value) = if number == 0 {
+            (large_key, &large)
+        } else {
+            (Key::Hashed(upload("kept", version)), &Value::Null)
+        };
         let document = record(key.clone(), value);
         assert_eq!(store.create(&document).await.unwrap(), Written::Done, "{key}");
         let stored = store.get(&key).await.unwrap().unwrap();
         assert_eq!(&stored.bytes, document.bytes(), "{key}");
-        assert_eq!(store.get(&key).await.unwrap().unwrap(), stored, "{key}: reading changes nothing");
+        assert_eq!(
+            store.get(&key).await.unwrap().unwrap(),
+            stored,
+            "{key}: reading changes nothing"
+        );
     }
 }
 
@@ -121,9 +130,15 @@ async fn what_nobody_would_read_is_not_stored(store: &dyn Store) {
     assert_eq!(store.create(&longest).await.unwrap(), Written::Done);
     let (bytes, tag) = read(store, &key).await;
     assert_eq!(&bytes, longest.bytes());
-    for (most, read) in [(key.most_bytes() - 1, 0), (key.most_bytes(), bytes.len()), (usize::MAX, bytes.len())] {
+    for (most, read) in
+        [(key.most_bytes() - 1, 0), (key.most_bytes(), bytes.len()), (usize::MAX, bytes.len())]
+    {
         let stored = store.get_within(&key, most).await.unwrap().unwrap();
-        assert_eq!((stored.bytes.len(), &stored.tag), (read, &tag), "whatever is not read has the same state");
+        assert_eq!(
+            (stored.bytes.len(), &stored.tag),
+            (read, &tag),
+            "whatever is not read has the same state"
+        );
         assert_eq!(store.bytes_within(&key, most).await.unwrap().unwrap().len(), read);
     }
     assert!(store.replace(&pointer(key.clone(), &text(key.most_bytes() + 1)), &tag).await.is_err());
@@ -135,16 +150,30 @@ async fn replacement_needs_the_current_tag(store: &dyn Store) {
     let key = Key::Announced;
     assert_eq!(store.create(&record(key.clone(), &one)).await.unwrap(), Written::Done);
     let first = store.get(&key).await.unwrap().unwrap();
-    assert_eq!(store.replace(&pointer(key.clone(), &two), &first.tag).await.unwrap(), Written::Done);
+    assert_eq!(
+        store.replace(&pointer(key.clone(), &two), &first.tag).await.unwrap(),
+        Written::Done
+    );
     let second = store.get(&key).await.unwrap().unwrap();
     assert_eq!(second.bytes, br#"{"n":2}"#[..]);
     assert_ne!(second.tag, first.tag, "another content has another tag");
     assert!(second.modified >= first.modified, "time goes on");
     for stale in [&first.tag, &Tag(String::new()), &Tag("0".repeat(32))] {
-        assert_eq!(store.replace(&pointer(key.clone(), &three), stale).await.unwrap(), Written::Lost, "{stale:?}");
+        assert_eq!(
+            store.replace(&pointer(key.clone(), &three), stale).await.unwrap(),
+            Written::Lost,
+            "{stale:?}"
+        );
     }
-    assert_eq!(store.get(&key).await.unwrap().unwrap(), second, "a lost replacement changes nothing");
-    assert_eq!(store.replace(&pointer(key.clone(), &three), &second.tag).await.unwrap(), Written::Done);
+    assert_eq!(
+        store.get(&key).await.unwrap().unwrap(),
+        second,
+        "a lost replacement changes nothing"
+    );
+    assert_eq!(
+        store.replace(&pointer(key.clone(), &three), &second.tag).await.unwrap(),
+        Written::Done
+    );
 }
 
 async fn replacement_has_one_winner(store: &dyn Store) {
@@ -154,7 +183,8 @@ async fn replacement_has_one_winner(store: &dyn Store) {
         let (_, tag) = read(store, &key).await;
         let documents: Vec<Pointer> =
             (0..AT_ONCE).map(|number| pointer(key.clone(), &json!([round, number]))).collect();
-        let written = join_all(documents.iter().map(|document| store.replace(document, &tag))).await;
+        let written =
+            join_all(documents.iter().map(|document| store.replace(document, &tag))).await;
         let winners: Vec<&Pointer> = documents
             .iter()
             .zip(written)
@@ -168,7 +198,8 @@ async fn replacement_has_one_winner(store: &dyn Store) {
 
 async fn readers_see_whole_documents(store: &dyn Store) {
     let key = Key::RootIntent;
-    let document = |number: u64| pointer(key.clone(), &json!({ "text": number.to_string().repeat(5000) }));
+    let document =
+        |number: u64| pointer(key.clone(), &json!({ "text": number.to_string().repeat(5000) }));
     assert_eq!(store.create(&document(0)).await.unwrap(), Written::Done);
     let writer = async {
         for number in 1..10 {
@@ -196,7 +227,11 @@ async fn devices_documents_are_stored(store: &dyn Store, signer: &dyn Signer) {
     assert_eq!(store.create(&document).await.unwrap(), Written::Done);
     assert_eq!(read(store, &Key::root(1)).await.0, *root.bytes());
     let again = Document::signed(&sign_root(signer, OnlineRole::Timestamp).await);
-    assert_eq!(store.create(&again).await.unwrap(), Written::Lost, "another signature, the same name");
+    assert_eq!(
+        store.create(&again).await.unwrap(),
+        Written::Lost,
+        "another signature, the same name"
+    );
 
     let first = Pointer::timestamp(&sign_timestamp(signer, &root, 1).await);
     assert_eq!(store.create(&first).await.unwrap(), Written::Done);
@@ -205,7 +240,11 @@ async fn devices_documents_are_stored(store: &dyn Store, signer: &dyn Signer) {
     let second = Pointer::timestamp(&sign_timestamp(signer, &root, 2).await);
     assert_eq!(store.create(&second).await.unwrap(), Written::Lost);
     assert_eq!(store.replace(&second, &tag).await.unwrap(), Written::Done);
-    assert_eq!(store.replace(&first, &tag).await.unwrap(), Written::Lost, "devices are never sent back");
+    assert_eq!(
+        store.replace(&first, &tag).await.unwrap(),
+        Written::Lost,
+        "devices are never sent back"
+    );
     assert_eq!(&read(store, &Key::Timestamp).await.0, second.bytes());
 }
 
@@ -216,7 +255,9 @@ async fn listings_are_in_order(store: &dyn Store) {
         let key = manifests[number * 7 % 25].clone();
         assert_eq!(store.create(&record(key, &Value::Null)).await.unwrap(), Written::Done);
     }
-    let list = async |after: Option<&Key>, limit| store.list(Folder::Manifests, after, limit).await.unwrap();
+    let list = async |after: Option<&Key>, limit| {
+        store.list(Folder::Manifests, after, limit).await.unwrap()
+    };
     assert_eq!(list(None, 1000).await, manifests);
     assert_eq!(list(None, 3).await, manifests[..3]);
     assert_eq!(list(Some(&manifests[9]), 5).await, manifests[10..15], "after is not in it");
@@ -233,7 +274,9 @@ async fn listings_are_in_order(store: &dyn Store) {
     }
     let mut sorted = rejected;
     sorted.sort_by_key(Key::path);
-    let list = async |after: Option<&Key>, limit| store.list(Folder::Rejected, after, limit).await.unwrap();
+    let list = async |after: Option<&Key>, limit| {
+        store.list(Folder::Rejected, after, limit).await.unwrap()
+    };
     assert_eq!(list(None, 100).await, sorted, "in the order of their paths");
     for begin in 0..sorted.len() {
         let expected: Vec<Key> = sorted.iter().skip(begin + 1).take(4).cloned().collect();
@@ -244,7 +287,8 @@ async fn listings_are_in_order(store: &dyn Store) {
 async fn long_listings_are_complete(store: &dyn Store) {
     // S3 lists at most 1,000 keys at once, so an implementation has to ask again.
     let keys: Vec<Key> = (1..=1010).map(Key::Refused).collect();
-    let created = stream::iter(&keys).map(async |key| store.create(&record(key.clone(), &Value::Null)).await.unwrap());
+    let created = stream::iter(&keys)
+        .map(async |key| store.create(&record(key.clone(), &Value::Null)).await.unwrap());
     let created: Vec<Written> = created.buffer_unordered(AT_ONCE).collect().await;
     assert!(created.iter().all(|written| *written == Written::Done));
     assert_eq!(store.list(Folder::Refused, None, 2000).await.unwrap(), keys);

@@ -69,7 +69,9 @@ fn id(past: &PastVersion) -> Option<&VersionId> {
 
 fn modified(past: &PastVersion) -> Option<Time> {
     match past {
-        PastVersion::Object { modified, .. } | PastVersion::Marker { modified, .. } => Some(*modified),
+        PastVersion::Object { modified, .. } | PastVersion::Marker { modified, .. } => {
+            Some(*modified)
+        }
         PastVersion::Forgotten | PastVersion::Unknown => None,
     }
 }
@@ -84,7 +86,11 @@ async fn what_is_missing_is_gone(uploader: &dyn Uploader) {
     assert_eq!(uploads.list(None).await.unwrap(), Vec::<String>::new());
     for name in ["nothing", "no/such/file", "no such é +%2F"] {
         assert_eq!(uploads.head(name).await.unwrap(), Head::Gone { marker: None }, "{name}");
-        assert_eq!(uploads.head_version(name, &VersionId("0".repeat(32))).await.unwrap(), None, "{name}");
+        assert_eq!(
+            uploads.head_version(name, &VersionId("0".repeat(32))).await.unwrap(),
+            None,
+            "{name}"
+        );
         let past = if uploader.keeps_versions() { vec![] } else { vec![PastVersion::Forgotten] };
         assert_eq!(uploads.versions(name).await.unwrap(), past, "{name}");
         assert!(uploads.place(name).contains(name), "for people: {}", uploads.place(name));
@@ -107,10 +113,15 @@ async fn an_upload_is_seen_as_it_is(uploader: &dyn Uploader) {
         let found = uploader.uploads().head_version(name, &version(&upload)).await.unwrap();
         assert_eq!(found, Some(upload.clone()), "{name}");
         let past = uploader.uploads().versions(name).await.unwrap();
-        let PastVersion::Object { version: newest, modified, in_parts } = &past[0] else { panic!("{name}: {past:?}") };
+        let PastVersion::Object { version: newest, modified, in_parts } = &past[0] else {
+            panic!("{name}: {past:?}")
+        };
         assert_eq!((newest, *in_parts), (&version(&upload), false), "{name}");
         // An HTTP date has whole seconds.
-        assert!(upload.uploaded.is_none_or(|uploaded| uploaded.as_second() == modified.as_second()), "{name}");
+        assert!(
+            upload.uploaded.is_none_or(|uploaded| uploaded.as_second() == modified.as_second()),
+            "{name}"
+        );
     }
 }
 
@@ -138,26 +149,46 @@ async fn every_change_is_another_version(uploader: &dyn Uploader) {
     let read = uploader.uploads().read(first, 0, 100).await;
     if uploader.keeps_versions() {
         assert_eq!(found.as_ref(), Some(first));
-        assert_eq!(read.unwrap(), b"one"[..], "the version that was asked for, not the current one");
-        let past: Vec<Option<VersionId>> = seen.iter().rev().map(|upload| upload.version.clone()).collect();
+        assert_eq!(
+            read.unwrap(),
+            b"one"[..],
+            "the version that was asked for, not the current one"
+        );
+        let past: Vec<Option<VersionId>> =
+            seen.iter().rev().map(|upload| upload.version.clone()).collect();
         let told = uploader.uploads().versions(name).await.unwrap();
-        assert_eq!(told.iter().map(|past| id(past).cloned()).collect::<Vec<_>>(), past, "newest first");
-        assert!(told.is_sorted_by_key(|past| std::cmp::Reverse(modified(past))), "each came after the others");
+        assert_eq!(
+            told.iter().map(|past| id(past).cloned()).collect::<Vec<_>>(),
+            past,
+            "newest first"
+        );
+        assert!(
+            told.is_sorted_by_key(|past| std::cmp::Reverse(modified(past))),
+            "each came after the others"
+        );
     } else {
         assert_eq!(found, None);
         assert!(read.is_err(), "another version's bytes are never given for it");
         assert!(uploader.blobs().copy_in(first).await.is_err());
-        assert!(uploader.blobs().check(first).await.is_ok_and(|checked| checked.is_none()), "nothing is said of it");
+        assert!(
+            uploader.blobs().check(first).await.is_ok_and(|checked| checked.is_none()),
+            "nothing is said of it"
+        );
     }
 }
 
 async fn a_removed_upload_is_gone(uploader: &dyn Uploader) {
     let upload = put(uploader, "removed", b"soon gone").await;
     uploader.remove("removed").await;
-    let Head::Gone { marker } = uploader.uploads().head("removed").await.unwrap() else { panic!("it is gone") };
+    let Head::Gone { marker } = uploader.uploads().head("removed").await.unwrap() else {
+        panic!("it is gone")
+    };
     let past = uploader.uploads().versions("removed").await.unwrap();
     if let Some(marker) = &marker {
-        assert!(matches!(past[..], [PastVersion::Marker { .. }, PastVersion::Object { .. }]), "{past:?}");
+        assert!(
+            matches!(past[..], [PastVersion::Marker { .. }, PastVersion::Object { .. }]),
+            "{past:?}"
+        );
         assert_eq!((id(&past[0]), id(&past[1])), (Some(marker), upload.version.as_ref()));
         assert!(modified(&past[0]) >= modified(&past[1]));
     } else {
@@ -171,8 +202,9 @@ async fn a_removed_upload_is_gone(uploader: &dyn Uploader) {
 }
 
 async fn listings_are_in_order(uploader: &dyn Uploader) {
-    let mut names: Vec<String> =
-        ["a-b", "a.b", "a/b", "a/b.c/d", "a/b-c", "a0", "B", "_", "z"].map(|name| format!("list/{name}")).into();
+    let mut names: Vec<String> = ["a-b", "a.b", "a/b", "a/b.c/d", "a/b-c", "a0", "B", "_", "z"]
+        .map(|name| format!("list/{name}"))
+        .into();
     // These fill more than one page.
     names.extend((0..1010).map(|number| format!("list/many/{number:04}")));
     let puts = stream::iter(&names).map(|name| uploader.put(name, b"x", None));
@@ -192,7 +224,8 @@ async fn listings_are_in_order(uploader: &dyn Uploader) {
         listed.extend(page);
     }
     assert!(listed.is_sorted(), "in the order of their bytes");
-    let below: Vec<String> = listed.iter().filter(|name| name.starts_with("list/")).cloned().collect();
+    let below: Vec<String> =
+        listed.iter().filter(|name| name.starts_with("list/")).cloned().collect();
     assert_eq!(below, names, "each once, and those that were removed if that is known");
     assert!(listed.iter().any(|name| name == "seen/empty"), "and what was there before");
     let after = uploader.uploads().list(Some("list/many/0500")).await.unwrap();
@@ -204,7 +237,8 @@ async fn listings_are_in_order(uploader: &dyn Uploader) {
 async fn parts_can_be_read(uploader: &dyn Uploader) {
     let bytes = sample(10_000);
     let upload = put(uploader, "read", &bytes).await;
-    let read = async |offset, length| uploader.uploads().read(&upload, offset, length).await.unwrap();
+    let read =
+        async |offset, length| uploader.uploads().read(&upload, offset, length).await.unwrap();
     assert_eq!(read(0, 10_000).await, bytes);
     assert_eq!(read(0, 1).await, bytes[..1]);
     assert_eq!(read(1234, 100).await, bytes[1234..1334]);
@@ -269,7 +303,11 @@ async fn an_upload_becomes_a_blob(uploader: &dyn Uploader) {
         let checked = uploader.blobs().check(&upload).await.unwrap();
         assert!(checked.is_none_or(|sha256| sha256 == Sha256::of(&bytes)), "{checked:?}");
     }
-    assert_eq!(uploader.blobs().head(&Sha256::of(&bytes)).await.unwrap(), None, "to check keeps nothing");
+    assert_eq!(
+        uploader.blobs().head(&Sha256::of(&bytes)).await.unwrap(),
+        None,
+        "to check keeps nothing"
+    );
     keep(uploader, &upload, Source::Upload, &bytes).await;
     check_blob(uploader, &bytes).await;
 }

@@ -23,12 +23,14 @@ impl Memory {
 impl Chunks for Memory {
     async fn length(&self, sha256: &Sha256) -> Result<Option<u64>> {
         let place = format!("chunks of {sha256}");
-        self.request("look at", &place, false, |state| Some(state.chunks.get(sha256)?.len() as u64)).await
+        self.request("look at", &place, false, |state| Some(state.chunks.get(sha256)?.len() as u64))
+            .await
     }
 
     async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>> {
         let place = format!("chunks of {sha256}");
-        let bytes = self.request("read", &place, false, |state| state.chunks.get(sha256).cloned()).await?;
+        let bytes =
+            self.request("read", &place, false, |state| state.chunks.get(sha256).cloned()).await?;
         Ok(bytes.map(|bytes| slice(&bytes, offset, length)))
     }
 

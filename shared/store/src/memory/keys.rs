@@ -20,8 +20,9 @@ impl MemoryKeys {
     /// The system gives no randomness.
     pub fn generate() -> Result<Self> {
         let generate = || {
-            EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
-                .map_err(|error| StoreError::from_source(ErrorKind::Retry, "generate", "a key", error))
+            EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(|error| {
+                StoreError::from_source(ErrorKind::Retry, "generate", "a key", error)
+            })
         };
         let mut online = BTreeMap::new();
         for role in OnlineRole::ALL {
@@ -37,7 +38,9 @@ impl MemoryKeys {
     }
 
     pub(super) fn online(&self, role: OnlineRole) -> Result<&EcdsaKeyPair> {
-        let missing = || StoreError::new(ErrorKind::Missing, "use", format!("{role:?}"), "there is no such key");
+        let missing = || {
+            StoreError::new(ErrorKind::Missing, "use", format!("{role:?}"), "there is no such key")
+        };
         self.online.get(&role).ok_or_else(missing)
     }
 }

@@ -20,7 +20,12 @@ impl Memory {
         let mut state = self.state();
         let id = state.next();
         let due = state.now;
-        state.queues.entry(queue).or_default().push_back(QueuedMessage { body: body.to_owned(), receives: 0, due, id });
+        state.queues.entry(queue).or_default().push_back(QueuedMessage {
+            body: body.to_owned(),
+            receives: 0,
+            due,
+            id,
+        });
     }
 
     /// How many messages a queue holds.
@@ -71,7 +76,9 @@ impl Queues for Memory {
         let queue = message.queue();
         let delay = if queue.is_fifo() { 0 } else { delay.as_secs() };
         let body = message.to_body();
-        let body = body.map_err(|error| StoreError::from_source(ErrorKind::Invalid, "send to", queue.name(), error))?;
+        let body = body.map_err(|error| {
+            StoreError::from_source(ErrorKind::Invalid, "send to", queue.name(), error)
+        })?;
         self.request("send to", queue.name(), true, |state| {
             let id = state.next();
             let due = time::after(state.now, delay);
@@ -99,7 +106,8 @@ impl Queues for Memory {
     async fn redrive(&self, queue: Queue, letter: &Letter) -> Result<()> {
         self.request("send to", queue.name(), true, |state| {
             let id = state.next();
-            let message = QueuedMessage { body: letter.body.clone(), receives: 0, due: state.now, id };
+            let message =
+                QueuedMessage { body: letter.body.clone(), receives: 0, due: state.now, id };
             state.queues.entry(queue).or_default().push_back(message);
         })
         .await?;
@@ -113,7 +121,10 @@ impl Queues for Memory {
     async fn waiting(&self, queue: Queue) -> Result<Waiting> {
         self.request("look at", queue.name(), false, |state| Waiting {
             messages: state.queues.get(&queue).map_or(0, |messages| messages.len() as u64),
-            dead_letters: state.dead_letters.get(&queue).map_or(0, |messages| messages.len() as u64),
+            dead_letters: state
+                .dead_letters
+                .get(&queue)
+                .map_or(0, |messages| messages.len() as u64),
         })
         .await
     }

@@ -21,7 +21,9 @@ impl Signer for Memory {
             .request("sign with", &name, false, |_| {
                 self.keys.online(role).and_then(|key| {
                     let signature = key.sign(&SystemRandom::new(), message);
-                    signature.map_err(|error| StoreError::from_source(ErrorKind::Retry, "sign with", &name, error))
+                    signature.map_err(|error| {
+                        StoreError::from_source(ErrorKind::Retry, "sign with", &name, error)
+                    })
                 })
             })
             .await??;

@@ -76,9 +76,11 @@ impl Store for Memory {
 
     async fn list(&self, folder: Folder, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
         let prefix = folder.prefix();
-        let start = after.map_or(Bound::Included(prefix.to_owned()), |key| Bound::Excluded(key.path()));
+        let start =
+            after.map_or(Bound::Included(prefix.to_owned()), |key| Bound::Excluded(key.path()));
         self.request("list", prefix, false, |state| {
-            let paths = state.objects.range((start.clone(), Bound::Unbounded)).map(|(path, _)| path);
+            let paths =
+                state.objects.range((start.clone(), Bound::Unbounded)).map(|(path, _)| path);
             let within = paths.take_while(|path| path.starts_with(prefix));
             within.filter_map(|path| Key::parse(path)).take(limit).collect()
         })

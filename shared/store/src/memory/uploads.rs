@@ -8,7 +8,9 @@ use tufline_tuf::{Sha256, Time};
 use super::world::{Memory, StoredUpload, StoredVersion, WorldState};
 use crate::error::{ErrorKind, StoreError};
 use crate::key::VersionId;
-use crate::port::{Blob, Blobs, Head, Kept, LONGEST_HISTORY, PastVersion, Result, Source, Upload, Uploads};
+use crate::port::{
+    Blob, Blobs, Head, Kept, LONGEST_HISTORY, PastVersion, Result, Source, Upload, Uploads,
+};
 
 impl StoredVersion {
     fn upload(&self, name: &str) -> Option<Upload> {
@@ -27,21 +29,50 @@ impl StoredVersion {
 
 impl Memory {
     /// Uploads an artifact as a build system does, and returns its version.
-    pub fn put_upload(&self, name: &str, bytes: Bytes, custom: Option<&str>, with_checksum: bool) -> VersionId {
-        let object = StoredUpload { bytes, custom: custom.map(str::to_owned), with_checksum, in_parts: false };
+    pub fn put_upload(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        custom: Option<&str>,
+        with_checksum: bool,
+    ) -> VersionId {
+        let object = StoredUpload {
+            bytes,
+            custom: custom.map(str::to_owned),
+            with_checksum,
+            in_parts: false,
+        };
         self.state().add_version(name, Some(object))
     }
 
     /// Completes a multipart upload that began at `begun`. No page of S3's documentation says where
     /// it then stands among the entries made meanwhile. So a test can have either: `above` all of
     /// them, or in the order of the times.
-    pub fn put_in_parts(&self, name: &str, bytes: Bytes, custom: Option<&str>, begun: Time, above: bool) -> VersionId {
-        let object = StoredUpload { bytes, custom: custom.map(str::to_owned), with_checksum: false, in_parts: true };
+    pub fn put_in_parts(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        custom: Option<&str>,
+        begun: Time,
+        above: bool,
+    ) -> VersionId {
+        let object = StoredUpload {
+            bytes,
+            custom: custom.map(str::to_owned),
+            with_checksum: false,
+            in_parts: true,
+        };
         let mut state = self.state();
         let id = state.add_version(name, Some(object));
-        if let Some((last, others)) = state.uploads.get_mut(name).and_then(|versions| versions.split_last_mut()) {
+        if let Some((last, others)) =
+            state.uploads.get_mut(name).and_then(|versions| versions.split_last_mut())
+        {
             last.modified = whole_seconds(begun);
-            let newer = others.iter().rev().take_while(|other| !above && other.modified > last.modified).count();
+            let newer = others
+                .iter()
+                .rev()
+                .take_while(|other| !above && other.modified > last.modified)
+                .count();
             if let Some(versions) = state.uploads.get_mut(name) {
                 let place = versions.len() - 1 - newer;
                 versions.get_mut(place..).unwrap_or_default().rotate_right(1);
@@ -127,7 +158,8 @@ impl WorldState {
 
     fn bytes(&self, upload: &Upload) -> Option<Bytes> {
         let versions = self.uploads.get(&upload.name)?;
-        let version = versions.iter().find(|version| Some(&version.id) == upload.version.as_ref())?;
+        let version =
+            versions.iter().find(|version| Some(&version.id) == upload.version.as_ref())?;
         version.object.as_ref().map(|object| object.bytes.clone())
     }
 }
@@ -163,11 +195,14 @@ impl Uploads for Memory {
             let past = |stored: &StoredVersion| {
                 let (version, modified) = (stored.id.clone(), stored.modified);
                 match &stored.object {
-                    Some(object) => PastVersion::Object { version, modified, in_parts: object.in_parts },
+                    Some(object) => {
+                        PastVersion::Object { version, modified, in_parts: object.in_parts }
+                    }
                     None => PastVersion::Marker { version, modified },
                 }
             };
-            let more = versions.len().checked_sub(LONGEST_HISTORY + 1).map(|_| PastVersion::Unknown);
+            let more =
+                versions.len().checked_sub(LONGEST_HISTORY + 1).map(|_| PastVersion::Unknown);
             versions.iter().rev().take(LONGEST_HISTORY).map(past).chain(more).collect()
         })
         .await
@@ -175,16 +210,33 @@ impl Uploads for Memory {
 
     async fn list(&self, after: Option<&str>) -> Result<Vec<String>> {
         self.request("list", "uploads", false, |state| {
-            let names = state.uploads.iter().filter(|(name, _)| after.is_none_or(|after| name.as_str() > after));
-            names.filter(|(_, versions)| !versions.is_empty()).map(|(name, _)| name.clone()).take(1000).collect()
+            let names = state
+                .uploads
+                .iter()
+                .filter(|(name, _)| after.is_none_or(|after| name.as_str() > after));
+            names
+                .filter(|(_, versions)| !versions.is_empty())
+                .map(|(name, _)| name.clone())
+                .take(1000)
+                .collect()
         })
         .await
     }
 
-    async fn read_into(&self, mut buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut> {
+    async fn read_into(
+        &self,
+        mut buffer: BytesMut,
+        upload: &Upload,
+        offset: u64,
+        length: u64,
+    ) -> Result<BytesMut> {
         let bytes = self.request("read", &upload.name, false, |state| state.bytes(upload)).await?;
         buffer.clear();
-        buffer.extend_from_slice(&slice(&bytes.ok_or_else(|| gone("read", upload))?, offset, length));
+        buffer.extend_from_slice(&slice(
+            &bytes.ok_or_else(|| gone("read", upload))?,
+            offset,
+            length,
+        ));
         Ok(buffer)
     }
 
@@ -253,13 +305,18 @@ impl Blobs for Memory {
     async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>> {
         self.request("look at", &sha256.to_string(), false, |state| {
             let bytes = state.blobs.get(sha256)?;
-            Some(Blob { length: bytes.len() as u64, sha256: state.computes_checksums.then(|| Sha256::of(bytes)) })
+            Some(Blob {
+                length: bytes.len() as u64,
+                sha256: state.computes_checksums.then(|| Sha256::of(bytes)),
+            })
         })
         .await
     }
 
     async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>> {
-        let bytes = self.request("read", &sha256.to_string(), false, |state| state.blobs.get(sha256).cloned()).await?;
+        let bytes = self
+            .request("read", &sha256.to_string(), false, |state| state.blobs.get(sha256).cloned())
+            .await?;
         Ok(bytes.map(|bytes| slice(&bytes, offset, length)))
     }
 }

@@ -156,11 +156,18 @@ impl Memory {
         mut effect: impl FnMut(&mut WorldState) -> R + Send,
     ) -> Result<R> {
         self.control.turn().await;
-        let failed = || StoreError::new(ErrorKind::Retry, action, place, "the request failed (a planned fault)");
+        let failed = || {
+            StoreError::new(ErrorKind::Retry, action, place, "the request failed (a planned fault)")
+        };
         match self.control.fate(&Request { action, place, writes }) {
             Fate::Done => Ok(effect(&mut self.state())),
             Fate::Failed => Err(failed()),
-            Fate::Denied => Err(StoreError::new(ErrorKind::Denied, action, place, "you may not (a planned refusal)")),
+            Fate::Denied => Err(StoreError::new(
+                ErrorKind::Denied,
+                action,
+                place,
+                "you may not (a planned refusal)",
+            )),
             Fate::ReplyLost => {
                 effect(&mut self.state());
                 Err(failed())
@@ -189,6 +196,7 @@ impl Clock for Memory {
 #[async_trait]
 impl Events for Memory {
     async fn send(&self, events: &[Event]) -> Result<()> {
-        self.request("send to", "events", true, |state| state.events.extend_from_slice(events)).await
+        self.request("send to", "events", true, |state| state.events.extend_from_slice(events))
+            .await
     }
 }

@@ -41,7 +41,9 @@ impl TryFrom<u32> for TargetsPerBin {
     fn try_from(targets: u32) -> Result<Self, BadConfig> {
         if !(1..=10_000).contains(&targets) {
             let why = "clients take 5 MB of a targets file at most";
-            return Err(BadConfig(format!("a bin of {targets} targets: use 1 to 10000, since {why}")));
+            return Err(BadConfig(format!(
+                "a bin of {targets} targets: use 1 to 10000, since {why}"
+            )));
         }
         Ok(Self(targets))
     }
@@ -81,7 +83,9 @@ impl TryFrom<u16> for SignaturesAtOnce {
 
     fn try_from(signatures: u16) -> Result<Self, BadConfig> {
         if !(1..=256).contains(&signatures) {
-            return Err(BadConfig(format!("{signatures} signatures at once can't be meant; use 1 to 256")));
+            return Err(BadConfig(format!(
+                "{signatures} signatures at once can't be meant; use 1 to 256"
+            )));
         }
         Ok(Self(signatures))
     }
@@ -124,7 +128,9 @@ impl TryFrom<u64> for InlineTargets {
     fn try_from(bytes: u64) -> Result<Self, BadConfig> {
         if bytes > Self::MOST {
             let most = Self::MOST;
-            return Err(BadConfig(format!("targets of {bytes} bytes can't be answered inline; use at most {most}")));
+            return Err(BadConfig(format!(
+                "targets of {bytes} bytes can't be answered inline; use at most {most}"
+            )));
         }
         Ok(Self(bytes))
     }

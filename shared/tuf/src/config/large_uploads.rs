@@ -45,7 +45,13 @@ impl LargeUploads {
 
 impl Default for SizesOfLargeUploads {
     fn default() -> Self {
-        Self { above: 256 << 20, piece: 4 << 20, run: 4 << 30, copy_above: 5_000_000_000, copy_part: 128 << 20 }
+        Self {
+            above: 256 << 20,
+            piece: 4 << 20,
+            run: 4 << 30,
+            copy_above: 5_000_000_000,
+            copy_part: 128 << 20,
+        }
     }
 }
 
@@ -58,7 +64,9 @@ impl TryFrom<SizesOfLargeUploads> for LargeUploads {
             if (least..=most).contains(&size) {
                 return Ok(());
             }
-            Err(BadConfig(format!("large_uploads.{name} is {size}: use {least} to {most} bytes, since {why}")))
+            Err(BadConfig(format!(
+                "large_uploads.{name} is {size}: use {least} to {most} bytes, since {why}"
+            )))
         };
         check("above", above, 0, Self::MOST_ABOVE, "the function hash is stopped after a minute")?;
         check("piece", piece, 1, Self::MOST_PIECE, "several pieces are held in memory")?;

@@ -20,7 +20,9 @@ impl Lifetime {
     /// Refuses less than 10 seconds, which no client on a slow network could use.
     pub fn from_seconds(seconds: u64) -> Result<Self, BadConfig> {
         if seconds < 10 {
-            return Err(BadConfig(format!("a lifetime of {seconds} s is too short; use at least 10 s")));
+            return Err(BadConfig(format!(
+                "a lifetime of {seconds} s is too short; use at least 10 s"
+            )));
         }
         Ok(Self(seconds))
     }
@@ -36,10 +38,14 @@ impl FromStr for Lifetime {
     type Err = BadConfig;
 
     fn from_str(text: &str) -> Result<Self, BadConfig> {
-        let seconds =
-            text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours())).map_err(
-                |error| BadConfig(format!("'{text}' is not a length of time such as \"7 days\" or \"36h\": {error}")),
-            )?;
+        let seconds = text
+            .parse::<Span>()
+            .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
+            .map_err(|error| {
+                BadConfig(format!(
+                    "'{text}' is not a length of time such as \"7 days\" or \"36h\": {error}"
+                ))
+            })?;
         Self::from_seconds(u64::try_from(seconds.as_secs()).unwrap_or(0))
     }
 }

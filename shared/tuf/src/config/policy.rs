@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn lifetimes_are_written_as_people_write_them() {
-        let config: Config = serde_json::from_str(r#"{"expiry":{"timestamp":"36h","snapshot":"7 days"}}"#).unwrap();
+        let config: Config =
+            serde_json::from_str(r#"{"expiry":{"timestamp":"36h","snapshot":"7 days"}}"#).unwrap();
         assert_eq!(config.expiry.timestamp.seconds(), 129_600);
         assert_eq!(config.expiry.snapshot.seconds(), 604_800);
         let written = serde_json::to_string(&config).unwrap();

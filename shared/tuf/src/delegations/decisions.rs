@@ -103,14 +103,20 @@ impl Parties {
         let bad = |why: String| BadDelegation { role: role.clone(), why };
         let mut next = self.clone();
         let found = next.parties.get_mut(role).filter(|party| party.state != PartyState::Removed);
-        let there_is_none = || bad("there is no such delegation; `tufline delegation show` lists them".into());
+        let there_is_none =
+            || bad("there is no such delegation; `tufline delegation show` lists them".into());
         match edit {
             PartyEdit::Create { paths, keys, threshold } => {
                 if found.is_some() {
-                    return Err(bad("this delegation exists; remove it first, or choose another name".into()));
+                    return Err(bad(
+                        "this delegation exists; remove it first, or choose another name".into(),
+                    ));
                 }
                 if paths.len() > MOST_PATHS {
-                    return Err(bad(format!("it has {} paths, and at most {MOST_PATHS} are allowed", paths.len())));
+                    return Err(bad(format!(
+                        "it has {} paths, and at most {MOST_PATHS} are allowed",
+                        paths.len()
+                    )));
                 }
                 self.check_name(role)?;
                 self.check_paths(role, &paths)?;
@@ -121,8 +127,13 @@ impl Parties {
                     }
                     distinct.push(key);
                 }
-                let party =
-                    Party { paths, keys: distinct, threshold, state: PartyState::Waiting, below: BTreeSet::new() };
+                let party = Party {
+                    paths,
+                    keys: distinct,
+                    threshold,
+                    state: PartyState::Waiting,
+                    below: BTreeSet::new(),
+                };
                 next.parties.insert(role.clone(), party);
             }
             PartyEdit::AddKey { key, threshold } => {
@@ -135,10 +146,13 @@ impl Parties {
             }
             PartyEdit::RemoveKey { id, threshold } => {
                 let party = found.ok_or_else(there_is_none)?;
-                let begins = |key: &Key| key_id(key).is_ok_and(|key| hex::encode(&*key).starts_with(&id));
+                let begins =
+                    |key: &Key| key_id(key).is_ok_and(|key| hex::encode(&*key).starts_with(&id));
                 let number = party.keys.iter().filter(|key| begins(key)).count();
                 if number != 1 {
-                    return Err(bad(format!("{number} of its keys have an id that begins with '{id}'")));
+                    return Err(bad(format!(
+                        "{number} of its keys have an id that begins with '{id}'"
+                    )));
                 }
                 party.keys.retain(|key| !begins(key));
                 party.threshold = threshold.unwrap_or(party.threshold);
@@ -156,7 +170,9 @@ impl Parties {
         let party = next.parties.get(role).ok_or_else(there_is_none)?;
         if !(1..=party.keys.len() as u64).contains(&party.threshold) {
             let (threshold, keys) = (party.threshold, party.keys.len());
-            return Err(bad(format!("{threshold} of {keys} keys can't sign; choose a threshold from 1 to {keys}")));
+            return Err(bad(format!(
+                "{threshold} of {keys} keys can't sign; choose a threshold from 1 to {keys}"
+            )));
         }
         if next.to_bytes().map_err(|error| bad(error.to_string()))?.len() > LARGEST_RECORD {
             let why = "the record of all delegations would be too long; give it fewer keys or paths, \
@@ -168,7 +184,9 @@ impl Parties {
 
     fn check_name(&self, role: &RoleName) -> Result<(), BadDelegation> {
         let bad = |why: &str| Err(BadDelegation { role: role.clone(), why: why.into() });
-        if [RoleName::root(), RoleName::targets(), RoleName::snapshot(), RoleName::timestamp()].contains(role) {
+        if [RoleName::root(), RoleName::targets(), RoleName::snapshot(), RoleName::timestamp()]
+            .contains(role)
+        {
             return bad("that is a top-level role's name; choose another");
         }
         if role.as_str().starts_with(trie::BIN) {
@@ -176,16 +194,23 @@ impl Parties {
         }
         // For the same reason as in `trie::BIN`.
         if role.as_str().bytes().all(|byte| byte.is_ascii_digit()) {
-            return bad("tuf-js reads roles whose names are numbers in another order than was signed; \
-                        choose a name with a letter");
+            return bad(
+                "tuf-js reads roles whose names are numbers in another order than was signed; \
+                        choose a name with a letter",
+            );
         }
         if role.as_str().contains(BELOW) {
-            return bad("'--' is reserved for the names of roles that a party itself delegates to; \
-                        choose another");
+            return bad(
+                "'--' is reserved for the names of roles that a party itself delegates to; \
+                        choose another",
+            );
         }
-        let there = self.parties.values().filter(|party| party.state != PartyState::Removed).count();
+        let there =
+            self.parties.values().filter(|party| party.state != PartyState::Removed).count();
         if there >= MOST_PARTIES {
-            return bad("there are 20 delegations, and clients visit 32 at most in a search; remove one");
+            return bad(
+                "there are 20 delegations, and clients visit 32 at most in a search; remove one",
+            );
         }
         Ok(())
     }
@@ -196,7 +221,9 @@ impl Parties {
             return bad("it has no paths; name them with --paths".into());
         }
         let others = self.parties.iter().filter(|(_, party)| party.state != PartyState::Removed);
-        for (other, theirs) in others.flat_map(|(other, party)| party.paths.iter().map(move |path| (other, path))) {
+        for (other, theirs) in
+            others.flat_map(|(other, party)| party.paths.iter().map(move |path| (other, path)))
+        {
             if let Some(path) = paths.iter().find(|path| path.overlaps(theirs)) {
                 return bad(format!(
                     "its path {path} overlaps {theirs} of {other}: some client would look for a \

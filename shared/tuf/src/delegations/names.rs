@@ -19,8 +19,11 @@ pub fn delegator(role: &RoleName) -> RoleName {
 
 /// Whether the name of `role` allows `above` to delegate to it.
 pub(crate) fn is_below(role: &RoleName, above: &RoleName) -> bool {
-    role.as_str().strip_prefix(above.as_str()).and_then(|rest| rest.strip_prefix(BELOW)).is_some_and(|own| {
-        let plain = !own.is_empty() && !own.contains(BELOW);
-        plain && !own.starts_with('-')
-    })
+    role.as_str()
+        .strip_prefix(above.as_str())
+        .and_then(|rest| rest.strip_prefix(BELOW))
+        .is_some_and(|own| {
+            let plain = !own.is_empty() && !own.contains(BELOW);
+            plain && !own.starts_with('-')
+        })
 }

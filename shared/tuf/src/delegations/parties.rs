@@ -43,7 +43,12 @@ pub struct Parties {
 
 impl Default for Parties {
     fn default() -> Self {
-        Self { format: PARTIES_FORMAT, parties: BTreeMap::new(), documents: BTreeMap::new(), made: None }
+        Self {
+            format: PARTIES_FORMAT,
+            parties: BTreeMap::new(),
+            documents: BTreeMap::new(),
+            made: None,
+        }
     }
 }
 
@@ -224,11 +229,16 @@ impl Parties {
     /// [`VerifyError::Unreadable`] if the bytes have another digest, or a newer format.
     pub fn from_bytes(digest: &Sha256, bytes: &[u8]) -> Result<Self, VerifyError> {
         if Sha256::of(bytes) != *digest {
-            return Err(unreadable("the record of its delegations does not have the digest that names it"));
+            return Err(unreadable(
+                "the record of its delegations does not have the digest that names it",
+            ));
         }
-        let parties: Self = serde_json::from_slice(bytes).map_err(|error| unreadable(&error.to_string()))?;
+        let parties: Self =
+            serde_json::from_slice(bytes).map_err(|error| unreadable(&error.to_string()))?;
         if parties.format > PARTIES_FORMAT {
-            return Err(unreadable("the record of its delegations was written by a newer version; use that one"));
+            return Err(unreadable(
+                "the record of its delegations was written by a newer version; use that one",
+            ));
         }
         Ok(parties)
     }
@@ -264,7 +274,8 @@ impl Party {
             all.keys.insert(id, key.clone());
         }
         let paths = self.paths.iter().map(|path| PathPattern::new(path.as_str()));
-        let paths = paths.collect::<Result<_, _>>().map_err(|error| unreadable(error.to_string()))?;
+        let paths =
+            paths.collect::<Result<_, _>>().map_err(|error| unreadable(error.to_string()))?;
         all.roles.push(DelegatedRole {
             name: role.to_string(),
             keyids,

@@ -40,7 +40,10 @@ impl Checked {
             "snapshot.json".into(),
             Metafile {
                 length: Some(self.snapshot.bytes().len() as u64),
-                hashes: Some(Hashes { sha256: Decoded::from(digest.as_bytes().to_vec()), _extra: HashMap::new() }),
+                hashes: Some(Hashes {
+                    sha256: Decoded::from(digest.as_bytes().to_vec()),
+                    _extra: HashMap::new(),
+                }),
                 version: self.snapshot.document().version,
                 _extra: HashMap::new(),
             },
@@ -95,32 +98,50 @@ impl<'a> Gate<'a> {
     ) -> Result<Self, Refused> {
         let generation = candidate.generation;
         if roots.is_empty() {
-            return Err(Refused { generation, fault: Fault::Root, reason: "there is no root".into() });
+            return Err(Refused {
+                generation,
+                fault: Fault::Root,
+                reason: "there is no root".into(),
+            });
         }
         for root in roots {
             if root.expires <= now {
-                let reason = format!("root version {} expired at {}; publish a new root", root.version, root.expires);
+                let reason = format!(
+                    "root version {} expired at {}; publish a new root",
+                    root.version, root.expires
+                );
                 return Err(Refused { generation, fault: Fault::Root, reason });
             }
         }
         let name = RoleName::snapshot();
-        let refuse = |reason: String| Refused { generation, fault: Fault::Role(name.clone(), generation), reason };
+        let refuse = |reason: String| Refused {
+            generation,
+            fault: Fault::Role(name.clone(), generation),
+            reason,
+        };
         let snapshot: Signed<Snapshot> = verify_under_all(roots, &name, snapshot)
             .and_then(|snapshot| snapshot.expect_version(generation))
             .and_then(|snapshot| snapshot.expect_fresh(now))
             .map_err(|error| faulty(generation, &name, generation, &error))?;
-        let (mut expected, mut changed) = (published.clone(), BTreeSet::from([RoleName::targets()]));
+        let (mut expected, mut changed) =
+            (published.clone(), BTreeSet::from([RoleName::targets()]));
         for manifest in since {
             advance(&mut expected, manifest);
             changed.extend(manifest.changed.keys().cloned());
         }
         let void = |reason: String| Refused { generation, fault: Fault::Void, reason };
-        let due = snapshot_of(candidate, &expected, others.candidate).map_err(|error| void(error.to_string()))?;
+        let due = snapshot_of(candidate, &expected, others.candidate)
+            .map_err(|error| void(error.to_string()))?;
         if snapshot.document() != due.document() {
             return Err(refuse("the snapshot is not the one that its manifest describes".into()));
         }
         for (role, seen) in &others.published.documents {
-            if others.candidate.documents.get(role).is_none_or(|document| document.version < seen.version) {
+            if others
+                .candidate
+                .documents
+                .get(role)
+                .is_none_or(|document| document.version < seen.version)
+            {
                 return Err(refuse(format!("role {role} is older than what is published")));
             }
         }
@@ -130,8 +151,13 @@ impl<'a> Gate<'a> {
         let first = candidate.first_to_expire();
         let first = others.candidate.first_to_expire().into_iter().fold(first, Ord::min);
         if first.expires <= now {
-            let reason = format!("{} version {} expired at {}", first.role, first.version, first.expires);
-            return Err(Refused { generation, fault: Fault::Expired(first.role, first.version), reason });
+            let reason =
+                format!("{} version {} expired at {}", first.role, first.version, first.expires);
+            return Err(Refused {
+                generation,
+                fault: Fault::Expired(first.role, first.version),
+                reason,
+            });
         }
         // Include all roles above, since they determine whose signature counts. Include `targets`
         // each time: the root lists its keys, and may have changed.
@@ -141,7 +167,9 @@ impl<'a> Gate<'a> {
             while let Some(role) = above {
                 above = trie::parent(&role);
                 let version = expected.get(&role).copied();
-                let version = version.ok_or_else(|| void(format!("there is no version of {role}, which it needs")))?;
+                let version = version.ok_or_else(|| {
+                    void(format!("there is no version of {role}, which it needs"))
+                })?;
                 roles.insert(role, version);
             }
         }
@@ -179,7 +207,8 @@ impl<'a> Gate<'a> {
     /// Giving a document may add more to this list.
     #[must_use]
     pub fn wanted_roles(&self) -> Vec<(RoleName, u64)> {
-        let mut wanted: Vec<_> = self.roles.iter().map(|(role, version)| (role.clone(), *version)).collect();
+        let mut wanted: Vec<_> =
+            self.roles.iter().map(|(role, version)| (role.clone(), *version)).collect();
         wanted.sort_by_key(|(role, _)| trie::depth(role));
         wanted
     }
@@ -197,7 +226,12 @@ impl<'a> Gate<'a> {
     ///
     /// # Errors
     /// [`Refused`] says what is at fault.
-    pub fn role(&mut self, role: &RoleName, bytes: &Bytes, published: Option<&Targets>) -> Result<(), Refused> {
+    pub fn role(
+        &mut self,
+        role: &RoleName,
+        bytes: &Bytes,
+        published: Option<&Targets>,
+    ) -> Result<(), Refused> {
         self.check_role(role, self.verify(role, bytes), published)
     }
 
@@ -212,8 +246,11 @@ impl<'a> Gate<'a> {
         published: Option<&Targets>,
     ) -> Result<(), Refused> {
         let no_keys = || VerifyError::NoKeys { role: role.clone() };
-        let document =
-            if self.keys(role).as_ref() == Some(&verified.keys) { verified.document } else { Err(no_keys()) };
+        let document = if self.keys(role).as_ref() == Some(&verified.keys) {
+            verified.document
+        } else {
+            Err(no_keys())
+        };
         self.check_role(role, document, published)
     }
 
@@ -224,25 +261,38 @@ impl<'a> Gate<'a> {
         published: Option<&Targets>,
     ) -> Result<(), Refused> {
         let (version, generation) = (self.version(role)?, self.candidate.generation);
-        let refuse = |reason: String| Refused { generation, fault: Fault::Role(role.clone(), version), reason };
+        let refuse = |reason: String| Refused {
+            generation,
+            fault: Fault::Role(role.clone(), version),
+            reason,
+        };
         let signed = document
             .and_then(|signed| signed.expect_version(version))
-            .and_then(|signed| if self.is_published(role, version) { Ok(signed) } else { signed.expect_alike() })
+            .and_then(|signed| {
+                if self.is_published(role, version) { Ok(signed) } else { signed.expect_alike() }
+            })
             .and_then(|signed| signed.expect_fresh(self.now))
             .map_err(|error| faulty(generation, role, version, &error))?;
         let drafted = self.drafts.remove(role);
-        let is_due = drafted.as_ref().is_some_and(|draft| draft.record().document() == signed.document());
+        let is_due =
+            drafted.as_ref().is_some_and(|draft| draft.record().document() == signed.document());
         if self.demanded.contains(role) && !is_due {
-            return Err(refuse(format!("what is signed as version {version} of {role} is not what was drafted")));
+            return Err(refuse(format!(
+                "what is signed as version {version} of {role} is not what was drafted"
+            )));
         }
-        let prefix = trie::prefix(role).ok_or_else(|| refuse(format!("{role} is not a role of this repository")))?;
+        let prefix = trie::prefix(role)
+            .ok_or_else(|| refuse(format!("{role} is not a role of this repository")))?;
         for (name, target) in &signed.document().targets {
-            let checked: TargetName = name.raw().parse().map_err(|refusal| refuse(format!("{role}: {refusal}")))?;
+            let checked: TargetName =
+                name.raw().parse().map_err(|refusal| refuse(format!("{role}: {refusal}")))?;
             if !trie::digits(&checked).starts_with(prefix) {
                 return Err(refuse(format!("{role}: {checked} belongs in another bin")));
             }
             let sha256 = digest_of(target);
-            let sha256 = sha256.ok_or_else(|| refuse(format!("{role}: the digest of {checked} is not a SHA-256")))?;
+            let sha256 = sha256.ok_or_else(|| {
+                refuse(format!("{role}: the digest of {checked} is not a SHA-256"))
+            })?;
             // A published target stays, even if it breaks a newer rule.
             if published.is_some_and(|document| document.targets.get(name) == Some(target)) {
                 continue;
@@ -275,28 +325,47 @@ impl<'a> Gate<'a> {
     ///
     /// # Errors
     /// [`Refused`] says what is at fault.
-    pub fn delivery(&mut self, role: &RoleName, bytes: &Bytes, published: Option<&Targets>) -> Result<(), Refused> {
+    pub fn delivery(
+        &mut self,
+        role: &RoleName,
+        bytes: &Bytes,
+        published: Option<&Targets>,
+    ) -> Result<(), Refused> {
         let (version, generation) = (self.version(role)?, self.candidate.generation);
         let document = self.others.candidate.documents.get(role);
-        let refuse = |reason: String| Refused { generation, fault: Fault::Role(role.clone(), version), reason };
+        let refuse = |reason: String| Refused {
+            generation,
+            fault: Fault::Role(role.clone(), version),
+            reason,
+        };
         if document.is_none_or(|document| document.sha256 != Sha256::of(bytes)) {
-            return Err(refuse(format!("{role}: its document is not the one that the snapshot means")));
+            return Err(refuse(format!(
+                "{role}: its document is not the one that the snapshot means"
+            )));
         }
         let is_published = self.others.published.documents.get(role) == document;
         let delegations = self.delegations.get(&delegator(role));
-        let delegations = delegations.ok_or_else(|| refuse(format!("{role}: nothing delegates to it")))?;
+        let delegations =
+            delegations.ok_or_else(|| refuse(format!("{role}: nothing delegates to it")))?;
         let signed: Signed<Targets> = RoleKeys::in_delegations(delegations, role)
             .and_then(|keys| verify_published(bytes.clone(), &keys))
             .and_then(|signed| signed.expect_version(version))
             .and_then(|signed| if is_published { Ok(signed) } else { signed.expect_alike() })
             .and_then(|signed| signed.expect_fresh(self.now))
             .map_err(|error| faulty(generation, role, version, &error))?;
-        let (_, party) =
-            self.others.candidate.party_of(role).ok_or_else(|| refuse(format!("{role} belongs to no party")))?;
+        let (_, party) = self
+            .others
+            .candidate
+            .party_of(role)
+            .ok_or_else(|| refuse(format!("{role} belongs to no party")))?;
         let own = own_paths(delegations, role).map_err(|error| refuse(error.to_string()))?;
         for (name, target) in &signed.document().targets {
-            let checked: TargetName = name.raw().parse().map_err(|refusal| refuse(format!("{role}: {refusal}")))?;
-            if ![&party.paths, &own].iter().all(|paths| paths.iter().any(|path| path.allows(checked.as_str()))) {
+            let checked: TargetName =
+                name.raw().parse().map_err(|refusal| refuse(format!("{role}: {refusal}")))?;
+            if ![&party.paths, &own]
+                .iter()
+                .all(|paths| paths.iter().any(|path| path.allows(checked.as_str())))
+            {
                 return Err(refuse(format!("{role}: {checked} is not among its names")));
             }
             if published.is_none_or(|document| document.targets.get(name) != Some(target)) {
@@ -308,10 +377,15 @@ impl<'a> Gate<'a> {
             }
         }
         if let Some(below) = &signed.document().delegations {
-            if let Some(missing) =
-                below.roles.iter().find(|below| !party.below.iter().any(|role| role.as_str() == below.name))
+            if let Some(missing) = below
+                .roles
+                .iter()
+                .find(|below| !party.below.iter().any(|role| role.as_str() == below.name))
             {
-                return Err(refuse(format!("{role} delegates to {}, which doesn't exist", missing.name)));
+                return Err(refuse(format!(
+                    "{role} delegates to {}, which doesn't exist",
+                    missing.name
+                )));
             }
             self.delegations.insert(role.clone(), below.clone());
         }
@@ -320,8 +394,10 @@ impl<'a> Gate<'a> {
     }
 
     fn want_blob(&mut self, name: TargetName, sha256: Sha256, length: u64) {
-        let wanted =
-            self.blobs.entry(sha256).or_insert_with(|| WantedBlob { lengths: BTreeSet::new(), names: Vec::new() });
+        let wanted = self
+            .blobs
+            .entry(sha256)
+            .or_insert_with(|| WantedBlob { lengths: BTreeSet::new(), names: Vec::new() });
         wanted.lengths.insert(length);
         wanted.names.push(name);
     }
@@ -365,7 +441,11 @@ impl<'a> Gate<'a> {
     ) -> Result<(), String> {
         let (children, is_split) = (trie::children(role), trie::is_split(document));
         let bins_keys = self.candidate.bins_keys().listed();
-        let due = self.others.candidate.delegations(role, is_split, &bins_keys).map_err(|error| error.to_string())?;
+        let due = self
+            .others
+            .candidate
+            .delegations(role, is_split, &bins_keys)
+            .map_err(|error| error.to_string())?;
         if due != document.delegations {
             return Err(format!("{role} doesn't delegate as it should"));
         }
@@ -384,11 +464,13 @@ impl<'a> Gate<'a> {
         let mut below = BTreeMap::new();
         for child in children {
             let version = self.versions.get(&child).copied();
-            let missing = || format!("{role} delegates to {child}, which the snapshot does not list");
+            let missing =
+                || format!("{role} delegates to {child}, which the snapshot does not list");
             let version = version.ok_or_else(missing)?;
             below.insert(child, version);
         }
-        let to_bins = |document: &Targets| trie::is_split(document).then(|| document.delegations.clone());
+        let to_bins =
+            |document: &Targets| trie::is_split(document).then(|| document.delegations.clone());
         if published.and_then(to_bins).flatten() != document.delegations {
             self.roles.extend(below);
         }
@@ -406,7 +488,8 @@ impl<'a> Gate<'a> {
     pub fn blob(&mut self, sha256: &Sha256, found: Option<(u64, Option<Sha256>)>) {
         let Some(wanted) = self.blobs.remove(sha256) else { return };
         let sound = found.is_some_and(|(length, checksum)| {
-            wanted.lengths.iter().eq([&length]) && checksum.is_none_or(|checksum| checksum == *sha256)
+            wanted.lengths.iter().eq([&length])
+                && checksum.is_none_or(|checksum| checksum == *sha256)
         });
         if !sound {
             self.bad_targets.extend(wanted.names);
@@ -428,8 +511,13 @@ impl<'a> Gate<'a> {
         let bad: BTreeSet<TargetName> = self.bad_targets.into_iter().chain(unseen).collect();
         if let Some(first) = bad.first() {
             let others = bad.len() - 1;
-            let reason = format!("the bytes of {first} and of {others} other targets are missing or wrong");
-            return Err(Refused { generation, fault: Fault::Targets(bad.into_iter().collect()), reason });
+            let reason =
+                format!("the bytes of {first} and of {others} other targets are missing or wrong");
+            return Err(Refused {
+                generation,
+                fault: Fault::Targets(bad.into_iter().collect()),
+                reason,
+            });
         }
         Ok(Checked { snapshot: self.snapshot })
     }

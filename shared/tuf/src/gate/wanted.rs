@@ -36,9 +36,14 @@ pub struct WantedBlob {
 }
 
 /// The patterns of the names that `delegations` give to `role`.
-pub(super) fn own_paths(delegations: &Delegations, role: &RoleName) -> Result<Vec<Pattern>, BadPattern> {
+pub(super) fn own_paths(
+    delegations: &Delegations,
+    role: &RoleName,
+) -> Result<Vec<Pattern>, BadPattern> {
     let entry = delegations.roles.iter().find(|entry| entry.name == role.as_str());
-    let Some(PathSet::Paths(paths)) = entry.map(|entry| &entry.paths) else { return Ok(Vec::new()) };
+    let Some(PathSet::Paths(paths)) = entry.map(|entry| &entry.paths) else {
+        return Ok(Vec::new());
+    };
     paths.iter().map(|path| path.value().parse()).collect()
 }
 

@@ -43,13 +43,21 @@ impl BinsKeys {
         if keys.old.is_some() || same_key(&keys.signing, newest) {
             return keys;
         }
-        Self { signing: newest.clone(), old: Some(OldKey { key: keys.signing, up_to: base.serial }) }
+        Self {
+            signing: newest.clone(),
+            old: Some(OldKey { key: keys.signing, up_to: base.serial }),
+        }
     }
 }
 
 /// The bins that the old key signed, with their versions, in the part of `index` that was read.
-pub fn outdated_bins<'a>(manifest: &'a Manifest, index: &'a Index) -> impl Iterator<Item = (RoleName, u64)> + 'a {
+pub fn outdated_bins<'a>(
+    manifest: &'a Manifest,
+    index: &'a Index,
+) -> impl Iterator<Item = (RoleName, u64)> + 'a {
     let entries = index.entries().map(|(role, entry)| (role, entry.document.version));
     let old = manifest.old_bins_key.as_ref();
-    entries.filter(move |(role, version)| trie::parent(role).is_some() && old.is_some_and(|old| *version <= old.up_to))
+    entries.filter(move |(role, version)| {
+        trie::parent(role).is_some() && old.is_some_and(|old| *version <= old.up_to)
+    })
 }

@@ -47,14 +47,19 @@ impl<'a> Drafting<'a> {
 
     /// Drafts these roles' documents. A delegating role must come before the roles to which it
     /// delegates.
-    pub fn add(&mut self, documents: Vec<(RoleName, Listed)>) -> Result<Vec<AddressedDraft>, GenerationError> {
+    pub fn add(
+        &mut self,
+        documents: Vec<(RoleName, Listed)>,
+    ) -> Result<Vec<AddressedDraft>, GenerationError> {
         documents.into_iter().map(|(role, listed)| self.draft(role, listed)).collect()
     }
 
     fn draft(&mut self, role: RoleName, listed: Listed) -> Result<AddressedDraft, GenerationError> {
         self.serial += 1;
-        let splits = listed.is_split && self.index.entry(&role).is_none_or(|entry: &IndexEntry| entry.bins.is_none());
-        let (draft, entry) = make(&role, listed, self.serial, self.expires, &self.bins_keys, self.parties)?;
+        let splits = listed.is_split
+            && self.index.entry(&role).is_none_or(|entry: &IndexEntry| entry.bins.is_none());
+        let (draft, entry) =
+            make(&role, listed, self.serial, self.expires, &self.bins_keys, self.parties)?;
         self.index.set(&role, entry.clone())?;
         if splits {
             self.index.split(&role);
@@ -85,7 +90,11 @@ fn make(
 /// # Errors
 /// [`VerifyError::Unreadable`] for version 0, or for a key without a canonical form, which never
 /// happens in practice.
-pub fn targets_document(version: u64, expires: Time, bins_keys: &[Key]) -> Result<Draft<Targets>, VerifyError> {
+pub fn targets_document(
+    version: u64,
+    expires: Time,
+    bins_keys: &[Key],
+) -> Result<Draft<Targets>, VerifyError> {
     let role = RoleName::targets();
     let delegations = Parties::default().delegations(&role, true, bins_keys)?;
     targets_draft(role, version, expires, HashMap::new(), delegations)
@@ -98,7 +107,8 @@ pub(crate) fn targets_draft(
     targets: HashMap<tough::TargetName, Target>,
     delegations: Option<Delegations>,
 ) -> Result<Draft<Targets>, VerifyError> {
-    let mut document = Targets::new(SPEC_VERSION.into(), from_one(&role, "version", version)?, expires);
+    let mut document =
+        Targets::new(SPEC_VERSION.into(), from_one(&role, "version", version)?, expires);
     // Some clients refuse an empty `delegations`, which tough writes unless this is `None`.
     document.delegations = delegations;
     document.targets = targets;

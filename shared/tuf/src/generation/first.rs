@@ -20,7 +20,11 @@ use tough::schema::key::Key;
 ///
 /// # Errors
 /// [`GenerationError::Document`], never in practice.
-pub fn first(policy: Policy, bins_key: Key, bins: FirstBins) -> Result<(Next, Vec<AddressedDraft>), GenerationError> {
+pub fn first(
+    policy: Policy,
+    bins_key: Key,
+    bins: FirstBins,
+) -> Result<(Next, Vec<AddressedDraft>), GenerationError> {
     begin(1, &UsedUp::default(), policy, bins_key, bins)
 }
 
@@ -35,7 +39,8 @@ fn begin(
     let expires = after(now, recorded.targets_seconds);
     let (targets, below) = Listed::grown(&RoleName::targets(), bins.digits());
     let (bins_keys, parties) = (vec![bins_key.clone()], &Parties::default());
-    let (mut drafting, draft) = Drafting::begin(targets, used_up.targets, expires, bins_keys, parties)?;
+    let (mut drafting, draft) =
+        Drafting::begin(targets, used_up.targets, expires, bins_keys, parties)?;
     let mut drafts = vec![draft];
     drafts.extend(drafting.add(below)?);
     let Drafting { serial, index, changed, .. } = drafting;
@@ -94,13 +99,20 @@ pub fn imported(
     policy: Policy,
 ) -> Result<(Next, Vec<AddressedDraft>), GenerationError> {
     // This base is never stored. The targets are folded into it.
-    let (Next { manifest: base, .. }, drafts) = begin(used_up.snapshot, used_up, policy, bins_key, FirstBins::One)?;
-    let edit = |(name, content)| TargetEdit { name, version: None, uploaded: None, edit: Edit::Set(content) };
+    let (Next { manifest: base, .. }, drafts) =
+        begin(used_up.snapshot, used_up, policy, bins_key, FirstBins::One)?;
+    let edit = |(name, content)| TargetEdit {
+        name,
+        version: None,
+        uploaded: None,
+        edit: Edit::Set(content),
+    };
     let edits: Vec<TargetEdit> = targets.into_iter().map(edit).collect();
     // Draft `targets` even if there are no targets.
     let renew = BTreeSet::from([RoleName::targets()]);
     let (index, others) = (Index::new(base.top.clone()), Others::default());
-    let mut folding = Folding::new(&base, index, &edits, &renew, base.bins_keys(), &others, policy)?;
+    let mut folding =
+        Folding::new(&base, index, &edits, &renew, base.bins_keys(), &others, policy)?;
     let mut documents = Vec::new();
     for draft in &drafts {
         documents.extend(folding.fold(draft.record())?);

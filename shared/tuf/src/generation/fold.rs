@@ -123,7 +123,15 @@ impl<'a> Folding<'a> {
         }
         let expires = after(policy.now, policy.recorded.targets_seconds);
         let (bins_keys, parties, first) = (bins.listed(), &others.parties, base.serial);
-        let drafting = Drafting { first, serial: first, index, changed: BTreeMap::new(), expires, bins_keys, parties };
+        let drafting = Drafting {
+            first,
+            serial: first,
+            index,
+            changed: BTreeMap::new(),
+            expires,
+            bins_keys,
+            parties,
+        };
         Ok(Self {
             base,
             generation: base.generation + 1,
@@ -158,7 +166,11 @@ impl<'a> Folding<'a> {
     /// [`GenerationError::Missing`] for a role to renew that doesn't exist.
     pub fn wanted(&self) -> Result<Vec<(RoleName, RoleEntry)>, GenerationError> {
         let entry = |role: &RoleName| {
-            let entry = self.drafting.index.entry(role).ok_or_else(|| GenerationError::Missing(role.clone()))?;
+            let entry = self
+                .drafting
+                .index
+                .entry(role)
+                .ok_or_else(|| GenerationError::Missing(role.clone()))?;
             Ok((role.clone(), entry.document.clone()))
         };
         self.due.keys().map(entry).collect()
@@ -169,7 +181,10 @@ impl<'a> Folding<'a> {
     ///
     /// # Errors
     /// [`GenerationError`], for example for a document that is not wanted.
-    pub fn fold(&mut self, document: &Draft<Targets>) -> Result<Vec<AddressedDraft>, GenerationError> {
+    pub fn fold(
+        &mut self,
+        document: &Draft<Targets>,
+    ) -> Result<Vec<AddressedDraft>, GenerationError> {
         let role = document.role();
         let edits = self.due.remove(role).ok_or_else(|| GenerationError::Unasked(role.clone()))?;
         let mut listed = Listed::of(document.document());
@@ -225,7 +240,9 @@ impl<'a> Folding<'a> {
         if overfull.is_empty() {
             return Ok(refused);
         }
-        for AppliedEdit { number, edit: TargetEdit { name, edit, .. }, before } in applied.iter().rev() {
+        for AppliedEdit { number, edit: TargetEdit { name, edit, .. }, before } in
+            applied.iter().rev()
+        {
             let prefix = listed::deepest(role, &trie::digits(name), &self.policy);
             let size = overfull.get_mut(&prefix).filter(|size| !size.fits(&self.policy));
             // A removal makes no bin larger, and no upload is undone once its bin has room.
@@ -252,7 +269,11 @@ impl<'a> Folding<'a> {
     /// [`GenerationError::Document`], never in practice.
     pub fn adopt(&mut self, draft: &AddressedDraft) -> Result<(), GenerationError> {
         let (role, document) = (RoleName::targets(), draft.record().document());
-        let entry = RoleEntry { version: document.version.get(), draft: draft.digest(), expires: document.expires };
+        let entry = RoleEntry {
+            version: document.version.get(),
+            draft: draft.digest(),
+            expires: document.expires,
+        };
         self.drafting.index.set(&role, entry.clone())?;
         self.drafting.changed.insert(role, entry);
         Ok(())
@@ -272,15 +293,24 @@ impl<'a> Folding<'a> {
         let mut outcomes = self.outcomes;
         let changes = self.edits.iter().enumerate().map(|(number, edit)| {
             let became = outcomes.remove(&number);
-            let became = became.ok_or_else(|| GenerationError::Impossible(format!("{} has no outcome", edit.name)))?;
+            let became = became.ok_or_else(|| {
+                GenerationError::Impossible(format!("{} has no outcome", edit.name))
+            })?;
             let (changed, outcome) = match (became, &edit.edit) {
                 (Became::Rejected(rejection), _) => (false, Outcome::Rejected(rejection)),
                 (Became::Delegated(role), _) => (false, Outcome::Delegated(role)),
-                (Became::Done { changed }, Edit::Set(content)) => (changed, Outcome::Set(content.clone())),
+                (Became::Done { changed }, Edit::Set(content)) => {
+                    (changed, Outcome::Set(content.clone()))
+                }
                 (Became::Done { changed }, Edit::Remove) => (changed, Outcome::Removed),
             };
             let uploaded = edit.uploaded.filter(|_| changed);
-            Ok(Applied { name: edit.name.clone(), version: edit.version.clone(), uploaded, outcome })
+            Ok(Applied {
+                name: edit.name.clone(),
+                version: edit.version.clone(),
+                uploaded,
+                outcome,
+            })
         });
         let dropped = self.dropped.into_iter().map(|(name, rejection)| {
             let outcome = Outcome::Rejected(rejection);

@@ -32,7 +32,10 @@ impl Listed {
     /// Removes targets whose custom metadata clients don't read alike, since they hide the whole
     /// document of `role` from some clients. Such targets were listed before that rule existed.
     /// Returns the removed targets, and why.
-    pub fn drop_unalike(&mut self, role: &RoleName) -> Result<BTreeMap<TargetName, Rejection>, GenerationError> {
+    pub fn drop_unalike(
+        &mut self,
+        role: &RoleName,
+    ) -> Result<BTreeMap<TargetName, Rejection>, GenerationError> {
         let mut why = BTreeMap::new();
         for (name, target) in self.targets.iter().filter(|(_, target)| !target.custom.is_empty()) {
             if let Err(rejection) = custom::check(&target.custom) {
@@ -46,7 +49,11 @@ impl Listed {
     }
 
     /// Sets the content of `name`, or removes the target. Returns the previous one.
-    pub fn put(&mut self, name: &TargetName, content: Option<&Content>) -> Result<Option<Target>, GenerationError> {
+    pub fn put(
+        &mut self,
+        name: &TargetName,
+        content: Option<&Content>,
+    ) -> Result<Option<Target>, GenerationError> {
         let key = key(name)?;
         Ok(match content.map(write_target) {
             Some(target) => self.targets.insert(key, target),
@@ -80,17 +87,25 @@ impl Listed {
     /// The documents that replace this one of `role`: itself, or the delegating document and the
     /// bins below it if it lists too much. Only bins that are too large are split further, so the
     /// cost of a generation is that of its change.
-    pub fn split_if_large(self, role: RoleName, policy: &Policy) -> Result<Vec<(RoleName, Self)>, GenerationError> {
+    pub fn split_if_large(
+        self,
+        role: RoleName,
+        policy: &Policy,
+    ) -> Result<Vec<(RoleName, Self)>, GenerationError> {
         let depth = trie::depth(&role);
-        if self.is_split || depth >= policy.deepest_bin || Size::of(self.targets.iter())?.fits(policy) {
+        if self.is_split
+            || depth >= policy.deepest_bin
+            || Size::of(self.targets.iter())?.fits(policy)
+        {
             return Ok(vec![(role, self)]);
         }
         let mut below: BTreeMap<RoleName, Self> =
             trie::children(&role).into_iter().map(|child| (child, Self::default())).collect();
         for (name, target) in self.targets {
             let child = digits(&role, &name)?.get(..=depth).and_then(trie::bin);
-            let bin =
-                child.and_then(|child| below.get_mut(&child)).ok_or_else(|| GenerationError::Missing(role.clone()))?;
+            let bin = child
+                .and_then(|child| below.get_mut(&child))
+                .ok_or_else(|| GenerationError::Missing(role.clone()))?;
             bin.targets.insert(name, target);
         }
         let mut documents = vec![(role.clone(), Self::split())];
@@ -121,11 +136,18 @@ impl Listed {
 
     /// The prefixes of bins that would list too much and may not be split further, with their
     /// sizes.
-    pub fn overfull(&self, role: &RoleName, policy: &Policy) -> Result<HashMap<String, Size>, GenerationError> {
+    pub fn overfull(
+        &self,
+        role: &RoleName,
+        policy: &Policy,
+    ) -> Result<HashMap<String, Size>, GenerationError> {
         let mut sizes: HashMap<String, Size> = HashMap::new();
         if !self.is_split && !Size::of(self.targets.iter())?.fits(policy) {
             for (name, target) in &self.targets {
-                sizes.entry(deepest(role, &digits(role, name)?, policy)).or_default().add(name, target)?;
+                sizes
+                    .entry(deepest(role, &digits(role, name)?, policy))
+                    .or_default()
+                    .add(name, target)?;
             }
         }
         sizes.retain(|_, size| !size.fits(policy));
@@ -146,7 +168,9 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    fn of<'a>(mut targets: impl Iterator<Item = (&'a tough::TargetName, &'a Target)>) -> Result<Self, GenerationError> {
+    fn of<'a>(
+        mut targets: impl Iterator<Item = (&'a tough::TargetName, &'a Target)>,
+    ) -> Result<Self, GenerationError> {
         targets.try_fold(Self::default(), |mut size, (name, target)| {
             size.add(name, target)?;
             Ok(size)
@@ -163,7 +187,10 @@ impl Size {
     fn remove(&mut self, name: &tough::TargetName, target: &Target) -> Result<(), GenerationError> {
         let left = self.targets.checked_sub(1).zip(self.bytes.checked_sub(length(name, target)?));
         (self.targets, self.bytes) = left.ok_or_else(|| {
-            GenerationError::Impossible(format!("{} is taken out of a bin that never had it", name.raw()))
+            GenerationError::Impossible(format!(
+                "{} is taken out of a bin that never had it",
+                name.raw()
+            ))
         })?;
         Ok(())
     }
@@ -171,7 +198,8 @@ impl Size {
     /// Whether one document may list this much. A single target always fits, since it can't be
     /// split further.
     pub fn fits(self, policy: &Policy) -> bool {
-        self.targets <= 1 || self.targets <= policy.recorded.max_targets_per_bin && self.bytes <= LARGEST_ROLE
+        self.targets <= 1
+            || self.targets <= policy.recorded.max_targets_per_bin && self.bytes <= LARGEST_ROLE
     }
 }
 

@@ -153,7 +153,9 @@ impl Manifest {
 
     /// The other parties' documents that this generation takes in.
     pub fn deliveries(&self) -> impl Iterator<Item = (&RoleName, &PartyDocument)> {
-        self.party_changes.iter().filter_map(|(role, change)| Some((role, change.document.as_ref()?)))
+        self.party_changes
+            .iter()
+            .filter_map(|(role, change)| Some((role, change.document.as_ref()?)))
     }
 
     /// The document of the targets family that expires first, as of this generation.
@@ -165,7 +167,10 @@ impl Manifest {
     /// The uploads that this generation takes in: their versions and names. The version identifies
     /// an upload in all logs.
     pub fn uploads(&self) -> impl Iterator<Item = (&str, &TargetName)> {
-        let taken = self.changes.iter().filter(|change| matches!(change.outcome, Outcome::Set(_) | Outcome::Removed));
+        let taken = self
+            .changes
+            .iter()
+            .filter(|change| matches!(change.outcome, Outcome::Set(_) | Outcome::Removed));
         taken.filter_map(|change| Some((change.version.as_deref()?, &change.name)))
     }
 }

@@ -17,10 +17,9 @@ pub(crate) fn count_removals(
     if removed == 0 {
         return Ok(base.removals.clone());
     }
-    let open = base
-        .removals
-        .since
-        .is_some_and(|since| seconds_between(since, policy.now).unsigned_abs() <= RemovalLimit::WINDOW_SECONDS);
+    let open = base.removals.since.is_some_and(|since| {
+        seconds_between(since, policy.now).unsigned_abs() <= RemovalLimit::WINDOW_SECONDS
+    });
     let mut window = if open {
         base.removals.clone()
     } else {
@@ -31,7 +30,10 @@ pub(crate) fn count_removals(
         let share = window.removed * 100 > window.targets * u64::from(limit.percent);
         let emptied = window.removed > 1 && left == 0;
         if (share && window.removed > limit.at_least) || emptied {
-            return Err(GenerationError::TooManyRemovals { removals: window.removed, targets: window.targets });
+            return Err(GenerationError::TooManyRemovals {
+                removals: window.removed,
+                targets: window.targets,
+            });
         }
     }
     Ok(window)

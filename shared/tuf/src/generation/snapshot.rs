@@ -20,7 +20,8 @@ pub fn versions(snapshot: &Snapshot) -> Result<Versions, VerifyError> {
     let version = |(file, meta): (&String, &Metafile)| {
         let role = file.strip_suffix(".json").and_then(|role| role.parse().ok());
         let why = || format!("it lists {file:?}, which is not a role");
-        let role: RoleName = role.ok_or_else(|| VerifyError::Unreadable { role: RoleName::snapshot(), why: why() })?;
+        let role: RoleName =
+            role.ok_or_else(|| VerifyError::Unreadable { role: RoleName::snapshot(), why: why() })?;
         Ok(trie::prefix(&role).is_some().then_some((role, meta.version.get())))
     };
     snapshot.meta.iter().filter_map(|entry| version(entry).transpose()).collect()
@@ -38,7 +39,11 @@ pub fn advance(versions: &mut Versions, manifest: &Manifest) {
 ///
 /// # Errors
 /// [`VerifyError::Unreadable`] if a version is 0.
-pub fn snapshot(manifest: &Manifest, versions: &Versions, parties: &Parties) -> Result<Draft<Snapshot>, VerifyError> {
+pub fn snapshot(
+    manifest: &Manifest,
+    versions: &Versions,
+    parties: &Parties,
+) -> Result<Draft<Snapshot>, VerifyError> {
     let generation = from_one(&RoleName::snapshot(), "version", manifest.generation)?;
     let mut snapshot = Snapshot::new(SPEC_VERSION.into(), generation, manifest.snapshot_expires);
     for (role, version) in versions {

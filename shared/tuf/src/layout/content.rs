@@ -22,7 +22,10 @@ pub struct Content {
 pub(crate) fn write_target(content: &Content) -> Target {
     Target {
         length: content.length,
-        hashes: Hashes { sha256: Decoded::from(content.sha256.as_bytes().to_vec()), _extra: HashMap::new() },
+        hashes: Hashes {
+            sha256: Decoded::from(content.sha256.as_bytes().to_vec()),
+            _extra: HashMap::new(),
+        },
         custom: content.custom.clone().into_iter().collect(),
         _extra: HashMap::new(),
     }
@@ -57,5 +60,8 @@ pub fn digest_of(target: &Target) -> Option<Sha256> {
 /// The entry for `name` in `document`.
 #[must_use]
 pub fn target_of<'a>(document: &'a Targets, name: &TargetName) -> Option<&'a Target> {
-    document.targets.iter().find_map(|(found, target)| (found.raw() == name.as_str()).then_some(target))
+    document
+        .targets
+        .iter()
+        .find_map(|(found, target)| (found.raw() == name.as_str()).then_some(target))
 }

@@ -99,17 +99,27 @@ impl Page {
     /// the bins of `role`.
     pub fn from_bytes(role: &RoleName, digest: &Sha256, bytes: &[u8]) -> Result<Self, VerifyError> {
         if Sha256::of(bytes) != *digest {
-            return Err(unreadable(role, "the page of its bins does not have the digest that names it"));
+            return Err(unreadable(
+                role,
+                "the page of its bins does not have the digest that names it",
+            ));
         }
-        let page: Self = serde_json::from_slice(bytes).map_err(|error| unreadable(role, &error.to_string()))?;
+        let page: Self =
+            serde_json::from_slice(bytes).map_err(|error| unreadable(role, &error.to_string()))?;
         if page.format > PAGE_FORMAT {
-            return Err(unreadable(role, "the page of its bins was written by a newer version; use that one"));
+            return Err(unreadable(
+                role,
+                "the page of its bins was written by a newer version; use that one",
+            ));
         }
         // So a reader never reads more below a role than its bins, and a search never ends in a
         // role that is split.
         let children = trie::children(role);
         if children.is_empty() || !page.bins.keys().eq(&children) {
-            return Err(unreadable(role, "the page of its bins lists other roles, or not all of its bins"));
+            return Err(unreadable(
+                role,
+                "the page of its bins lists other roles, or not all of its bins",
+            ));
         }
         Ok(page)
     }
@@ -167,7 +177,11 @@ impl Index {
 
     /// The entries on all pages that were read, and the entry of `targets`.
     pub fn entries(&self) -> impl Iterator<Item = (RoleName, &IndexEntry)> {
-        let below = self.pages.values().flat_map(|page| &page.bins).map(|(role, entry)| (role.clone(), entry));
+        let below = self
+            .pages
+            .values()
+            .flat_map(|page| &page.bins)
+            .map(|(role, entry)| (role.clone(), entry));
         std::iter::once((RoleName::targets(), &self.top)).chain(below)
     }
 
@@ -204,7 +218,9 @@ impl Index {
             let page = self.pages.get(&role).ok_or_else(|| (role.clone(), bins.page))?;
             let below = digits.get(..length).and_then(trie::bin);
             // A page always has all bins, so this place is deeper than bins can be.
-            let Some(found) = below.and_then(|below| page.bins.get_key_value(&below)) else { break };
+            let Some(found) = below.and_then(|below| page.bins.get_key_value(&below)) else {
+                break;
+            };
             (role, entry) = (found.0.clone(), found.1);
         }
         Ok((role, entry))
@@ -247,7 +263,8 @@ impl Index {
             self.changed.remove(&role);
             let page = self.pages.get(&role).ok_or_else(|| unread(&role))?;
             let first = page.bins.iter().map(|(bin, entry)| entry.first_to_expire(bin)).min();
-            let first_to_expire = first.ok_or_else(|| unreadable(&role, "it is split into no bins"))?;
+            let first_to_expire =
+                first.ok_or_else(|| unreadable(&role, "it is split into no bins"))?;
             let page = Addressed::try_from(page.clone())?;
             let bins = Some(Bins { page: page.digest(), first_to_expire });
             pages.push(page);
@@ -256,7 +273,9 @@ impl Index {
                 Some(parent) => {
                     let page = self.pages.get_mut(&parent).ok_or_else(|| unread(&parent))?;
                     let entry = page.bins.get_mut(&role);
-                    entry.ok_or_else(|| unreadable(&role, "it is split, and has no document"))?.bins = bins;
+                    entry
+                        .ok_or_else(|| unreadable(&role, "it is split, and has no document"))?
+                        .bins = bins;
                     self.changed.insert(parent);
                 }
             }
@@ -300,13 +319,17 @@ mod tests {
     #[test]
     fn a_page_lists_bins_of_its_role_only() {
         let expires = "2026-01-01T00:00:00Z".parse().unwrap();
-        let entry = IndexEntry { document: RoleEntry { version: 1, draft: Sha256::of(b""), expires }, bins: None };
+        let entry = IndexEntry {
+            document: RoleEntry { version: 1, draft: Sha256::of(b""), expires },
+            bins: None,
+        };
         let read = |role: &str, bins: &[&str]| {
             let bins = bins.iter().map(|bin| (bin.parse().unwrap(), entry.clone())).collect();
             let bytes = Page { format: PAGE_FORMAT, bins }.to_bytes().unwrap();
             Page::from_bytes(&role.parse().unwrap(), &Sha256::of(&bytes), &bytes)
         };
-        let children: Vec<String> = trie::children(&RoleName::targets()).iter().map(ToString::to_string).collect();
+        let children: Vec<String> =
+            trie::children(&RoleName::targets()).iter().map(ToString::to_string).collect();
         let children: Vec<&str> = children.iter().map(String::as_str).collect();
         assert!(read("targets", &children).is_ok());
         for missing in 0..16 {
@@ -321,7 +344,8 @@ mod tests {
             ("bin-a", "bin-b0"),
             ("bin-a", "bin-b"),
         ] {
-            let below: Vec<String> = trie::children(&role.parse().unwrap()).iter().map(ToString::to_string).collect();
+            let below: Vec<String> =
+                trie::children(&role.parse().unwrap()).iter().map(ToString::to_string).collect();
             let mut below: Vec<&str> = below.iter().map(String::as_str).collect();
             assert!(read(role, &below).is_ok(), "all below {role}");
             below.push(other);

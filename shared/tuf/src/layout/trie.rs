@@ -98,7 +98,8 @@ pub fn nearest(role: &RoleName, exists: impl Fn(&RoleName) -> bool) -> Option<Ro
 /// [`VerifyError::Unreadable`] for a key that has no canonical form, never in practice.
 pub fn delegations(role: &RoleName, keys: &[Key]) -> Result<Delegations, VerifyError> {
     let unreadable = |why: String| VerifyError::Unreadable { role: role.clone(), why };
-    let with_id = |key: &Key| Ok((key.key_id().map_err(|error| unreadable(error.to_string()))?, key.clone()));
+    let with_id =
+        |key: &Key| Ok((key.key_id().map_err(|error| unreadable(error.to_string()))?, key.clone()));
     let keys = keys.iter().map(with_id).collect::<Result<Vec<_>, VerifyError>>()?;
     let ids: Vec<_> = keys.iter().map(|(id, _)| id.clone()).collect();
     let delegated = |child: RoleName| {
@@ -126,7 +127,11 @@ pub fn is_split(document: &Targets) -> bool {
 
 /// The role with this prefix; `targets` for the empty one.
 pub(crate) fn bin(prefix: &str) -> Option<RoleName> {
-    if prefix.is_empty() { Some(RoleName::targets()) } else { format!("{BIN}{prefix}").parse().ok() }
+    if prefix.is_empty() {
+        Some(RoleName::targets())
+    } else {
+        format!("{BIN}{prefix}").parse().ok()
+    }
 }
 
 #[cfg(test)]
@@ -169,7 +174,10 @@ mod tests {
         assert_eq!((children.len(), &children[15]), (16, &role("bin-0f")));
         assert!(children.iter().all(|child| parent(child) == Some(role("bin-0"))));
         assert_eq!(super::children(&of(&"0".repeat(59))).len(), 16);
-        assert!(super::children(&of(&"0".repeat(60))).is_empty(), "a role's name has no room for a 61st digit");
+        assert!(
+            super::children(&of(&"0".repeat(60))).is_empty(),
+            "a role's name has no room for a 61st digit"
+        );
         assert!(super::children(&role("vendor")).is_empty(), "only roles of the trie have bins");
         assert_eq!(nearest(&role("bin-0f3"), |role| role.as_str() == "bin-0"), Some(role("bin-0")));
         assert_eq!(nearest(&role("bin-0f3"), |_| false), None);
@@ -179,7 +187,18 @@ mod tests {
     fn only_a_bins_name_makes_a_bin() {
         assert_eq!(prefix(&RoleName::targets()), Some(""));
         assert_eq!((prefix(&role("bin-0")), prefix(&role("bin-0fa"))), (Some("0"), Some("0fa")));
-        for other in ["0", "0fa", "bin", "bin-", "bin--0", "bin-0-1", "bin-0g", "bin0", "binary", "vendor-bin-0"] {
+        for other in [
+            "0",
+            "0fa",
+            "bin",
+            "bin-",
+            "bin--0",
+            "bin-0-1",
+            "bin-0g",
+            "bin0",
+            "binary",
+            "vendor-bin-0",
+        ] {
             assert_eq!(prefix(&role(other)), None, "{other}");
         }
     }

@@ -36,8 +36,8 @@ pub fn parse(text: &str) -> Result<Custom, Rejection> {
             text.len()
         )));
     }
-    let value: Strict =
-        serde_json::from_str(text).map_err(|error| refuse(&format!("it is not usable JSON: {error}")))?;
+    let value: Strict = serde_json::from_str(text)
+        .map_err(|error| refuse(&format!("it is not usable JSON: {error}")))?;
     let Value::Object(object) = value.0 else {
         return Err(refuse("it is not a JSON object; write {\"key\": value, …}"));
     };
@@ -215,7 +215,8 @@ mod tests {
     /// A document and a manifest with metadata of the greatest depth can be read back.
     #[test]
     fn metadata_nested_too_deep_to_be_read_back_is_refused() {
-        let nested = |depth: usize| format!(r#"{{"a":{}{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1));
+        let nested =
+            |depth: usize| format!(r#"{{"a":{}{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1));
         let custom = parse(&nested(DEEPEST_CUSTOM)).unwrap();
         let manifest = serde_json::json!({"changes": [{"outcome": {"set": {"custom": custom}}}]});
         let file = serde_json::json!({"signed": {"targets": {"name": {"custom": custom}}}});

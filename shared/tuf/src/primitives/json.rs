@@ -112,7 +112,9 @@ mod tests {
     fn keys_are_sorted_and_nothing_is_spaced() {
         let value = json!({"b": {"d": 1, "c": [1, 2]}, "a": "x\n"});
         assert_eq!(to_vec(&value).unwrap(), br#"{"a":"x\n","b":{"c":[1,2],"d":1}}"#);
-        for (value, text) in [(json!({}), "{}"), (json!([]), "[]"), (json!("a"), r#""a""#), (json!(null), "null")] {
+        for (value, text) in
+            [(json!({}), "{}"), (json!([]), "[]"), (json!("a"), r#""a""#), (json!(null), "null")]
+        {
             assert_eq!(to_vec(&value).unwrap(), text.as_bytes());
         }
     }
@@ -131,7 +133,8 @@ mod tests {
     }
 
     fn tree() -> impl Strategy<Value = Tree> {
-        let text = prop_oneof!["[ -~]{0,4}", "[!\"\\\\ a#]{0,3}", "[\u{1}-\u{1f}éö\u{301}e字]{0,3}"];
+        let text =
+            prop_oneof!["[ -~]{0,4}", "[!\"\\\\ a#]{0,3}", "[\u{1}-\u{1f}éö\u{301}e字]{0,3}"];
         let leaf = prop_oneof![
             Just(Tree::Null),
             any::<bool>().prop_map(Tree::Bool),

@@ -55,7 +55,10 @@ impl TargetName {
         }
         for segment in name.split('/') {
             if segment.is_empty() {
-                return Err("it has an empty path segment ('//', or '/' at an end); remove the extra '/'".into());
+                return Err(
+                    "it has an empty path segment ('//', or '/' at an end); remove the extra '/'"
+                        .into(),
+                );
             }
             if let Some(character) = segment.chars().find(|character| !is_allowed(*character)) {
                 return Err(format!(
@@ -68,12 +71,17 @@ impl TargetName {
             }
         }
         if JAVASCRIPT_PROPERTIES.contains(&name) {
-            return Err("JavaScript clients confuse it with a property that every object has; choose \
+            return Err(
+                "JavaScript clients confuse it with a property that every object has; choose \
                         another name"
-                .into());
+                    .into(),
+            );
         }
         if name.ends_with(SIDE_FILE_SUFFIX) {
-            return Err("names ending in '.tuf.json' are kept for custom metadata; choose another ending".into());
+            return Err(
+                "names ending in '.tuf.json' are kept for custom metadata; choose another ending"
+                    .into(),
+            );
         }
         let encoded: usize = name.bytes().map(encoded_length).sum();
         if encoded > LONGEST_ENCODED_NAME {
@@ -103,7 +111,10 @@ impl FromStr for TargetName {
             Ok(()) => Ok(Self(name.to_owned())),
             Err(why) => {
                 let shown: String = name.chars().take(120).collect();
-                Err(Rejection::new(RejectionCode::Name, format!("target name {shown:?} refused: {why}")))
+                Err(Rejection::new(
+                    RejectionCode::Name,
+                    format!("target name {shown:?} refused: {why}"),
+                ))
             }
         }
     }
@@ -188,7 +199,11 @@ impl FromStr for RoleName {
         let sound = (1..=64).contains(&name.len())
             && name.bytes().next().is_some_and(first)
             && name.bytes().all(|byte| first(byte) || byte == b'_' || byte == b'-');
-        if sound { Ok(Self(name.to_owned())) } else { Err(NotRoleName(name.chars().take(80).collect())) }
+        if sound {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(NotRoleName(name.chars().take(80).collect()))
+        }
     }
 }
 

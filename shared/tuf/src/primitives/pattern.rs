@@ -38,7 +38,8 @@ impl Pattern {
         loop {
             match (patterns.next(), segments.next()) {
                 (None, None) => return true,
-                (Some(pattern), Some(segment)) if matches(pattern.as_bytes(), segment.as_bytes()) => {}
+                (Some(pattern), Some(segment))
+                    if matches(pattern.as_bytes(), segment.as_bytes()) => {}
                 _ => return false,
             }
         }
@@ -57,13 +58,15 @@ impl Pattern {
         // `below[i]` says whether some text matches both `one[i..]` and the end of `other` that was
         // read so far. At first that end is empty.
         let all_stars = |rest: &[u8]| rest.iter().all(|byte| *byte == b'*');
-        let mut below: Vec<bool> = (0..=one.len()).map(|from| all_stars(one.get(from..).unwrap_or_default())).collect();
+        let mut below: Vec<bool> =
+            (0..=one.len()).map(|from| all_stars(one.get(from..).unwrap_or_default())).collect();
         for byte in other.iter().rev() {
             let end = *byte == b'*' && below.last().copied().unwrap_or(false);
             let mut row = vec![end; one.len() + 1];
             for (place, own) in one.iter().enumerate().rev() {
                 let at = |row: &[bool], place: usize| row.get(place).copied().unwrap_or(false);
-                let (right, down, both) = (at(&row, place + 1), at(&below, place), at(&below, place + 1));
+                let (right, down, both) =
+                    (at(&row, place + 1), at(&below, place), at(&below, place + 1));
                 let found = match (own, byte) {
                     (b'*', _) | (_, b'*') => right || down,
                     (own, byte) => (own == byte || *own == b'?' || *byte == b'?') && both,
@@ -115,17 +118,23 @@ impl FromStr for Pattern {
             return bad("use 1 to 240 characters");
         }
         if !text.bytes().next().is_some_and(first) {
-            return bad("it must begin with a letter, a digit or '_', since a party that may sign for \
-                        any name controls the whole repository");
+            return bad(
+                "it must begin with a letter, a digit or '_', since a party that may sign for \
+                        any name controls the whole repository",
+            );
         }
         if text.contains("**") {
-            return bad("clients read '**' differently; write one pattern for each depth: 'x/*', 'x/*/*'");
+            return bad(
+                "clients read '**' differently; write one pattern for each depth: 'x/*', 'x/*/*'",
+            );
         }
         for segment in text.split('/') {
             let mut bytes = segment.bytes();
             if !bytes.next().is_some_and(|byte| first(byte) || wild(byte)) || !bytes.all(further) {
-                return bad("use the characters of target names, '*' and '?', in segments that '/' \
-                            separates");
+                return bad(
+                    "use the characters of target names, '*' and '?', in segments that '/' \
+                            separates",
+                );
             }
         }
         Ok(Self(text.to_owned()))
@@ -182,15 +191,32 @@ mod tests {
             ("a*b*c", "axbxbxc", true, true),
             ("a*b*c", "axbxbx", false, false),
         ] {
-            assert_eq!((pattern(text).allows(name), pattern(text).reserves(name)), (allows, reserves), "{text} {name}");
+            assert_eq!(
+                (pattern(text).allows(name), pattern(text).reserves(name)),
+                (allows, reserves),
+                "{text} {name}"
+            );
         }
     }
 
     #[test]
     fn what_clients_read_differently_is_refused() {
-        for text in
-            ["", "*", "?x", "/a", "a/", "a//b", "a/**", "a/[b]", "a/{b,c}", "a/.b", "a\\b", "é", "-a", &"a".repeat(241)]
-        {
+        for text in [
+            "",
+            "*",
+            "?x",
+            "/a",
+            "a/",
+            "a//b",
+            "a/**",
+            "a/[b]",
+            "a/{b,c}",
+            "a/.b",
+            "a\\b",
+            "é",
+            "-a",
+            &"a".repeat(241),
+        ] {
             assert!(text.parse::<Pattern>().is_err(), "{text}");
         }
     }
@@ -210,7 +236,11 @@ mod tests {
             ("a", "ab*", false),
         ] {
             let (one, other) = (pattern(one), pattern(other));
-            assert_eq!((one.overlaps(&other), other.overlaps(&one)), (overlap, overlap), "{one} {other}");
+            assert_eq!(
+                (one.overlaps(&other), other.overlaps(&one)),
+                (overlap, overlap),
+                "{one} {other}"
+            );
         }
     }
 

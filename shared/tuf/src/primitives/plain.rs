@@ -57,15 +57,20 @@ pub fn find_hidden(document: &Value) -> Option<(String, char)> {
 
 fn find(path: &str, value: &Value) -> Option<(String, char)> {
     let in_text = |place: &str, text: &str, is_pem: bool| {
-        let hidden = text.chars().find(|character| !(is_plain(*character) || is_pem && *character == '\n'))?;
+        let hidden = text
+            .chars()
+            .find(|character| !(is_plain(*character) || is_pem && *character == '\n'))?;
         Some((place.to_owned(), hidden))
     };
     match value {
         Value::String(text) => in_text(path, text, path.ends_with(".keyval.public")),
         Value::Array(items) => items.iter().find_map(|item| find(path, item)),
         Value::Object(fields) => fields.iter().find_map(|(name, value)| {
-            let (place, inside) =
-                if path.is_empty() { ("the name of a field", name.clone()) } else { (path, format!("{path}.{name}")) };
+            let (place, inside) = if path.is_empty() {
+                ("the name of a field", name.clone())
+            } else {
+                (path, format!("{path}.{name}"))
+            };
             in_text(place, name, false).or_else(|| find(&inside, value))
         }),
         Value::Null | Value::Bool(_) | Value::Number(_) => None,
@@ -88,8 +93,14 @@ mod tests {
             ("a\r\n\tb\u{85}", "a\\r\\n\\tb\\u{85}"),
             ("a\u{2028}b\u{2029}", "a\\u{2028}b\\u{2029}"),
             ("a\u{202e}b\u{2066}c\u{200f}\u{61c}", "a\\u{202e}b\\u{2066}c\\u{200f}\\u{61c}"),
-            ("a\u{200b}\u{200d}\u{feff}\u{ad}\u{2060}", "a\\u{200b}\\u{200d}\\u{feff}\\u{ad}\\u{2060}"),
-            ("a\u{fe0f}\u{e0101}\u{e0041}\u{3164}\u{2800}", "a\\u{fe0f}\\u{e0101}\\u{e0041}\\u{3164}\\u{2800}"),
+            (
+                "a\u{200b}\u{200d}\u{feff}\u{ad}\u{2060}",
+                "a\\u{200b}\\u{200d}\\u{feff}\\u{ad}\\u{2060}",
+            ),
+            (
+                "a\u{fe0f}\u{e0101}\u{e0041}\u{3164}\u{2800}",
+                "a\\u{fe0f}\\u{e0101}\\u{e0041}\\u{3164}\\u{2800}",
+            ),
             ("C:\\u{1b}", "C:\\\\u{1b}"),
         ] {
             assert_eq!(escaped(text), shown);

@@ -169,7 +169,9 @@ mod tests {
     fn an_invalid_state_is_not_resumed() {
         let paused = Hasher::new().pause();
         assert!(Hasher::resume(&paused).is_some());
-        for text in ["", "00", "x", &"f".repeat(paused.0.len()), &paused.0[1..], &format!("{}00", paused.0)] {
+        for text in
+            ["", "00", "x", &"f".repeat(paused.0.len()), &paused.0[1..], &format!("{}00", paused.0)]
+        {
             assert!(Hasher::resume(&PausedHasher(text.into())).is_none(), "{text}");
         }
     }

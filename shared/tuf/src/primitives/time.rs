@@ -6,7 +6,8 @@ pub use tufline_metadata::Time;
 /// `time` cut off to whole seconds: some clients refuse an `expires` with a fraction.
 #[must_use]
 pub fn whole_seconds(time: Time) -> Time {
-    time.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Trunc)).unwrap_or(time)
+    time.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Trunc))
+        .unwrap_or(time)
 }
 
 /// `time` plus `seconds`, cut off to whole seconds; the last time that can be written if that is

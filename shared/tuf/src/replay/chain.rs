@@ -20,7 +20,10 @@ pub struct Succession<'a> {
 
 /// The places in the published index that a replay of these generations needs.
 pub fn places<'a>(waiting: &'a [(&'a Manifest, &'a Parties)]) -> Vec<Place<'a>> {
-    let names = waiting.iter().flat_map(|(manifest, _)| &manifest.changes).map(|change| Place::Name(&change.name));
+    let names = waiting
+        .iter()
+        .flat_map(|(manifest, _)| &manifest.changes)
+        .map(|change| Place::Name(&change.name));
     let roles = waiting.iter().flat_map(|(manifest, _)| manifest.changed.keys()).map(Place::Role);
     names.chain(roles).collect()
 }

@@ -34,11 +34,19 @@ pub struct ReplayRules<'a> {
 
 pub(super) fn refused(manifest: &Manifest, fault: Fault, why: &str) -> Refused {
     let generation = manifest.generation;
-    Refused { generation, fault, reason: format!("it doesn't follow from generation {}: {why}", manifest.base) }
+    Refused {
+        generation,
+        fault,
+        reason: format!("it doesn't follow from generation {}: {why}", manifest.base),
+    }
 }
 
 /// Checks the fields of a generation that need no documents.
-pub(super) fn check_facts(before: &Manifest, manifest: &Manifest, rules: ReplayRules<'_>) -> Result<(), Refused> {
+pub(super) fn check_facts(
+    before: &Manifest,
+    manifest: &Manifest,
+    rules: ReplayRules<'_>,
+) -> Result<(), Refused> {
     let void = |why: &str| Err(refused(manifest, Fault::Void, why));
     if manifest.base != before.generation || manifest.generation <= before.generation {
         return void("it is based on another generation");
@@ -62,7 +70,11 @@ pub(super) fn check_facts(before: &Manifest, manifest: &Manifest, rules: ReplayR
         return void("it changes the number above which the timestamp's versions begin");
     }
     if manifest.policy != rules.policy && manifest.policy != before.policy {
-        return Err(refused(manifest, Fault::Policy, "its policy is neither that one's nor the configured one"));
+        return Err(refused(
+            manifest,
+            Fault::Policy,
+            "its policy is neither that one's nor the configured one",
+        ));
     }
     Ok(())
 }
@@ -85,7 +97,9 @@ pub(super) fn check_bins_keys(
             let mut bins = versions.iter().filter(|(role, _)| trie::parent(role).is_some());
             bins.all(|(_, version)| version > up_to).then(|| old.alone())
         }
-        None if held.iter().any(|key| same_key(key, &new.signing)) && !same_key(&old.signing, &new.signing) => {
+        None if held.iter().any(|key| same_key(key, &new.signing))
+            && !same_key(&old.signing, &new.signing) =>
+        {
             let next = BinsKeys::with(before, &new.signing);
             Some(if split.is_empty() { next.alone() } else { next })
         }
@@ -111,8 +125,13 @@ pub(super) fn check_delegating(
         return Ok(());
     }
     let says = |parties: &Parties| parties.delegations(&RoleName::targets(), false, &[]);
-    let same = says(old).and_then(|old| Ok(old == says(new)?)).map_err(|error| error.to_string())?;
-    if same { Ok(()) } else { Err("it changes what targets delegates, but doesn't draft targets".into()) }
+    let same =
+        says(old).and_then(|old| Ok(old == says(new)?)).map_err(|error| error.to_string())?;
+    if same {
+        Ok(())
+    } else {
+        Err("it changes what targets delegates, but doesn't draft targets".into())
+    }
 }
 
 pub(super) fn is_split(role: &RoleName, versions: &Versions) -> bool {

@@ -4,10 +4,12 @@ use super::chain::{Succession, is_adopted};
 use super::facts::{ReplayRules, check_bins_keys, check_delegating, check_facts, refused};
 use crate::delegations::Parties;
 use crate::generation::{
-    Applied, DEEPEST_BIN, Fault, Listed, Manifest, Outcome, Policy, Refused, advance, count_removals, targets_document,
-    targets_draft,
+    Applied, DEEPEST_BIN, Fault, Listed, Manifest, Outcome, Policy, Refused, advance,
+    count_removals, targets_document, targets_draft,
 };
-use crate::layout::{Addressed, AddressedDraft, Content, Index, Page, RoleEntry, read_content, same_content, trie};
+use crate::layout::{
+    Addressed, AddressedDraft, Content, Index, Page, RoleEntry, read_content, same_content, trie,
+};
 use crate::primitives::{RoleName, TargetName, after};
 use crate::signing::{Draft, Signed};
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,7 +86,11 @@ impl<'a> Replay<'a> {
     ///
     /// # Errors
     /// [`Refused`], for the first generation that doesn't follow.
-    pub fn open(chain: Succession<'a>, index: Index, rules: ReplayRules<'_>) -> Result<Self, Refused> {
+    pub fn open(
+        chain: Succession<'a>,
+        index: Index,
+        rules: ReplayRules<'_>,
+    ) -> Result<Self, Refused> {
         let mut replay = Self {
             published: chain.published,
             index,
@@ -94,7 +100,8 @@ impl<'a> Replay<'a> {
             adopted: None,
             net: BTreeMap::new(),
         };
-        let (mut before, mut before_parties, mut versions) = (chain.published, chain.parties, chain.versions.clone());
+        let (mut before, mut before_parties, mut versions) =
+            (chain.published, chain.parties, chain.versions.clone());
         for &(manifest, parties) in chain.waiting {
             let void = |why: String| refused(manifest, Fault::Void, &why);
             check_facts(before, manifest, rules)?;
@@ -107,7 +114,11 @@ impl<'a> Replay<'a> {
                 }
                 if !adopted && rules.offline_targets {
                     // An honest generation may do so while a new configuration is deployed.
-                    return Err(refused(manifest, Fault::Policy, "it drafts targets, which people sign"));
+                    return Err(refused(
+                        manifest,
+                        Fault::Policy,
+                        "it drafts targets, which people sign",
+                    ));
                 }
                 replay.adopted = adopted.then_some((manifest, targets));
             }
@@ -138,7 +149,9 @@ impl<'a> Replay<'a> {
             match (&change.outcome, parties.owner(&change.name)) {
                 // These outcomes change nothing.
                 (Outcome::Rejected(_) | Outcome::Delegated(_), _) => continue,
-                (_, Some((party, _))) => return Err(format!("it changes {}, which is a name of {party}", change.name)),
+                (_, Some((party, _))) => {
+                    return Err(format!("it changes {}, which is a name of {party}", change.name));
+                }
                 (Outcome::Set(_) | Outcome::Removed, None) => {}
             }
             let leaf = self.index.leaf(&change.name).map_err(unread)?;
@@ -152,8 +165,11 @@ impl<'a> Replay<'a> {
                 continue;
             }
             let known = trie::nearest(role, |role| self.index.entry(role).is_some());
-            let known = known.and_then(|role| self.index.entry(&role).map(|entry| (role.clone(), &entry.document)));
-            let (known, entry) = known.ok_or_else(|| format!("it drafts {role}, but no role above it exists"))?;
+            let known = known.and_then(|role| {
+                self.index.entry(&role).map(|entry| (role.clone(), &entry.document))
+            });
+            let (known, entry) =
+                known.ok_or_else(|| format!("it drafts {role}, but no role above it exists"))?;
             self.due.insert(known, entry.clone());
         }
         Ok(edits)
@@ -185,16 +201,23 @@ impl<'a> Replay<'a> {
         for (number, step) in self.steps.iter_mut().enumerate() {
             let roles = step.apply(home, &mut documents, &mut befores);
             let roles = roles.map_err(|why| refused(step.manifest, Fault::Void, &why))?;
-            drafted.extend(roles.into_iter().map(|role| (role, (number, step.manifest, step.parties))));
+            drafted.extend(
+                roles.into_iter().map(|role| (role, (number, step.manifest, step.parties))),
+            );
         }
         let candidate = self.candidate();
-        self.note_net(home, &documents, befores).map_err(|why| refused(candidate, Fault::Void, &why))?;
+        self.note_net(home, &documents, befores)
+            .map_err(|why| refused(candidate, Fault::Void, &why))?;
         let mut found = Vec::with_capacity(drafted.len());
         for (role, (by, manifest, parties)) in drafted {
             let void = |why: String| refused(manifest, Fault::Void, &why);
-            let listed =
-                documents.remove(&role).ok_or_else(|| void(format!("it drafts {role}, but doesn't list it")))?;
-            found.push(Replayed { draft: self.document(role, listed, manifest, parties).map_err(void)?, by });
+            let listed = documents
+                .remove(&role)
+                .ok_or_else(|| void(format!("it drafts {role}, but doesn't list it")))?;
+            found.push(Replayed {
+                draft: self.document(role, listed, manifest, parties).map_err(void)?,
+                by,
+            });
         }
         Ok(found)
     }
@@ -208,11 +231,15 @@ impl<'a> Replay<'a> {
     ) -> Result<(), String> {
         for (name, (before, version)) in befores {
             let leaf = leaf_below(home, name, documents);
-            let listed = documents.get(&leaf).ok_or_else(|| format!("{name} has no place below {home}"))?;
+            let listed =
+                documents.get(&leaf).ok_or_else(|| format!("{name} has no place below {home}"))?;
             let after = listed.get(name).map_err(|error| error.to_string())?;
             if before.as_ref() != after {
-                let content = after.map(|after| read_content(after).ok_or_else(|| format!("{name} has no SHA-256")));
-                let net = Net { version: version.map(str::to_owned), content: content.transpose()? };
+                let content = after.map(|after| {
+                    read_content(after).ok_or_else(|| format!("{name} has no SHA-256"))
+                });
+                let net =
+                    Net { version: version.map(str::to_owned), content: content.transpose()? };
                 self.net.insert(name.clone(), net);
             }
         }
@@ -227,12 +254,18 @@ impl<'a> Replay<'a> {
         manifest: &Manifest,
         parties: &Parties,
     ) -> Result<AddressedDraft, String> {
-        let entry = manifest.changed.get(&role).ok_or_else(|| format!("its document of {role} is missing"))?;
-        let delegations = parties.delegations(&role, listed.is_split, &manifest.bins_keys().listed());
+        let entry = manifest
+            .changed
+            .get(&role)
+            .ok_or_else(|| format!("its document of {role} is missing"))?;
+        let delegations =
+            parties.delegations(&role, listed.is_split, &manifest.bins_keys().listed());
         let delegations = delegations.map_err(|error| error.to_string())?;
         let expires = after(manifest.created, manifest.policy.targets_seconds);
-        let splits = listed.is_split && self.index.entry(&role).is_none_or(|entry| entry.bins.is_none());
-        let draft = targets_draft(role.clone(), entry.version, expires, listed.targets, delegations);
+        let splits =
+            listed.is_split && self.index.entry(&role).is_none_or(|entry| entry.bins.is_none());
+        let draft =
+            targets_draft(role.clone(), entry.version, expires, listed.targets, delegations);
         let draft = draft.and_then(AddressedDraft::try_from).map_err(|error| error.to_string())?;
         if draft.digest() != entry.draft {
             return Err(format!("its document of {role} is not what its changes make"));
@@ -258,10 +291,14 @@ impl<'a> Replay<'a> {
         let void = |why: &str| refused(manifest, Fault::Void, why);
         let (role, found) = (RoleName::targets(), signed.document());
         let due = targets_document(signed.version(), found.expires, &manifest.bins_keys().listed());
-        let due = due.and_then(AddressedDraft::try_from).map_err(|error| void(&error.to_string()))?;
-        let expected = RoleEntry { version: signed.version(), draft: due.digest(), expires: found.expires };
+        let due =
+            due.and_then(AddressedDraft::try_from).map_err(|error| void(&error.to_string()))?;
+        let expected =
+            RoleEntry { version: signed.version(), draft: due.digest(), expires: found.expires };
         if due.record().document() != found || *entry != expected {
-            return Err(void("the targets document that people signed is not the one that it takes in"));
+            return Err(void(
+                "the targets document that people signed is not the one that it takes in",
+            ));
         }
         let is_split = self.index.entry(&role).is_some_and(|entry| entry.bins.is_some());
         if !is_split {
@@ -285,13 +322,18 @@ impl<'a> Replay<'a> {
     pub fn finish(mut self) -> Result<Vec<Addressed<Page>>, Refused> {
         let candidate = self.candidate();
         if let Some(role) = self.due.keys().next() {
-            return Err(refused(candidate, Fault::Void, &format!("the document of {role} was not given")));
+            return Err(refused(
+                candidate,
+                Fault::Void,
+                &format!("the document of {role} was not given"),
+            ));
         }
         let mut before = self.published;
         for ReplayStep { manifest, adopted, drafted, counts, .. } in &self.steps {
             let void = |why: &str| refused(manifest, Fault::Void, why);
             let order = drafted.values().flatten();
-            let (mut version, expires) = (manifest.first, after(manifest.created, manifest.policy.targets_seconds));
+            let (mut version, expires) =
+                (manifest.first, after(manifest.created, manifest.policy.targets_seconds));
             for role in order {
                 version += 1;
                 let entry = manifest.changed.get(role);
@@ -308,9 +350,14 @@ impl<'a> Replay<'a> {
             let Counts { added, removed, dropped } = *counts;
             // The same computation as in `Folding::fold`.
             let left = (before.targets + added).saturating_sub(removed + dropped);
-            let policy =
-                Policy { recorded: manifest.policy, deepest_bin: DEEPEST_BIN, removals: None, now: manifest.created };
-            let window = count_removals(before, &policy, removed, left).map_err(|error| void(&error.to_string()))?;
+            let policy = Policy {
+                recorded: manifest.policy,
+                deepest_bin: DEEPEST_BIN,
+                removals: None,
+                now: manifest.created,
+            };
+            let window = count_removals(before, &policy, removed, left)
+                .map_err(|error| void(&error.to_string()))?;
             if left != manifest.targets || window != manifest.removals {
                 return Err(void("its counts of targets are not what its changes make"));
             }
@@ -319,12 +366,17 @@ impl<'a> Replay<'a> {
         let mut entries: Vec<_> = std::mem::take(&mut self.entries).into_iter().collect();
         entries.sort_by_key(|(role, _)| trie::depth(role));
         for (role, (entry, splits)) in entries {
-            self.index.set(&role, entry).map_err(|error| refused(candidate, Fault::Void, &error.to_string()))?;
+            self.index
+                .set(&role, entry)
+                .map_err(|error| refused(candidate, Fault::Void, &error.to_string()))?;
             if splits {
                 self.index.split(&role);
             }
         }
-        let (top, pages) = self.index.finish().map_err(|error| refused(candidate, Fault::Void, &error.to_string()))?;
+        let (top, pages) = self
+            .index
+            .finish()
+            .map_err(|error| refused(candidate, Fault::Void, &error.to_string()))?;
         if top != candidate.top {
             return Err(refused(candidate, Fault::Void, "its index does not match its documents"));
         }
@@ -347,8 +399,12 @@ impl<'a> ReplayStep<'a> {
         befores: &mut Befores<'a>,
     ) -> Result<Vec<RoleName>, String> {
         let manifest = self.manifest;
-        let policy =
-            Policy { recorded: manifest.policy, deepest_bin: DEEPEST_BIN, removals: None, now: manifest.created };
+        let policy = Policy {
+            recorded: manifest.policy,
+            deepest_bin: DEEPEST_BIN,
+            removals: None,
+            now: manifest.created,
+        };
         let mut due: BTreeMap<RoleName, Vec<&Applied>> = BTreeMap::new();
         for edit in self.edits.remove(home).into_iter().flatten() {
             due.entry(leaf_below(home, &edit.name, documents)).or_default().push(edit);
@@ -360,7 +416,9 @@ impl<'a> ReplayStep<'a> {
         }
         let mut all = Vec::new();
         for (role, edits) in due {
-            let mut listed = documents.remove(&role).ok_or_else(|| format!("there is no {role} below {home}"))?;
+            let mut listed = documents
+                .remove(&role)
+                .ok_or_else(|| format!("there is no {role} below {home}"))?;
             let is_drafted = manifest.changed.contains_key(&role);
             let mut differs = false;
             if is_drafted {
@@ -368,7 +426,8 @@ impl<'a> ReplayStep<'a> {
                 self.counts.dropped += dropped.len() as u64;
             }
             for edit in edits {
-                let content = if let Outcome::Set(content) = &edit.outcome { Some(content) } else { None };
+                let content =
+                    if let Outcome::Set(content) = &edit.outcome { Some(content) } else { None };
                 let before = listed.put(&edit.name, content).map_err(|error| error.to_string())?;
                 differs |= !same_content(before.as_ref(), content);
                 self.counts.added += u64::from(before.is_none() && content.is_some());
@@ -385,9 +444,11 @@ impl<'a> ReplayStep<'a> {
             if !listed.overfull(&role, &policy).map_err(|error| error.to_string())?.is_empty() {
                 return Err(format!("{role} would list more than one bin may"));
             }
-            let split = listed.split_if_large(role.clone(), &policy).map_err(|error| error.to_string())?;
+            let split =
+                listed.split_if_large(role.clone(), &policy).map_err(|error| error.to_string())?;
             let drafted: Vec<RoleName> = split.iter().map(|(role, _)| role.clone()).collect();
-            if let Some(missing) = drafted.iter().find(|role| !manifest.changed.contains_key(*role)) {
+            if let Some(missing) = drafted.iter().find(|role| !manifest.changed.contains_key(*role))
+            {
                 return Err(format!("it splits {role}, but doesn't draft {missing}"));
             }
             documents.extend(split);
@@ -400,10 +461,18 @@ impl<'a> ReplayStep<'a> {
 
 /// The role that lists `name`, or would, among `documents`: `home` and the bins into which it was
 /// split.
-fn leaf_below(home: &RoleName, name: &TargetName, documents: &BTreeMap<RoleName, Listed>) -> RoleName {
+fn leaf_below(
+    home: &RoleName,
+    name: &TargetName,
+    documents: &BTreeMap<RoleName, Listed>,
+) -> RoleName {
     let (digits, mut found) = (trie::digits(name), home.clone());
     for length in trie::depth(home) + 1..=digits.len() {
-        match digits.get(..length).and_then(trie::bin).filter(|deeper| documents.contains_key(deeper)) {
+        match digits
+            .get(..length)
+            .and_then(trie::bin)
+            .filter(|deeper| documents.contains_key(deeper))
+        {
             Some(deeper) => found = deeper,
             None => break,
         }

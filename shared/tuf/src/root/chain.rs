@@ -134,8 +134,11 @@ pub fn succeed(newest: &Root, file: &RootFile, now: Time) -> Result<FitRoot, Roo
 pub fn only_adds(before: &Root, after: &Root) -> bool {
     let mut adds = false;
     let keeps = [RoleType::Timestamp, RoleType::Snapshot, RoleType::Targets].iter().all(|role| {
-        let (Some(old), Some(new)) = (before.roles.get(role), after.roles.get(role)) else { return false };
-        let kept = |id: &KeyId| new.keyids.contains(id) && before.keys.get(id) == after.keys.get(id);
+        let (Some(old), Some(new)) = (before.roles.get(role), after.roles.get(role)) else {
+            return false;
+        };
+        let kept =
+            |id: &KeyId| new.keyids.contains(id) && before.keys.get(id) == after.keys.get(id);
         adds |= new.keyids.len() > old.keyids.len();
         new.threshold <= old.threshold && old.keyids.iter().all(kept)
     });

@@ -53,7 +53,9 @@ impl fmt::Display for RootChange {
         match self {
             Self::KeyAdded { role, key } => write!(formatter, "{role}: + {key}"),
             Self::KeyRemoved { role, key } => write!(formatter, "{role}: - {key}"),
-            Self::Threshold { role, from, to } => write!(formatter, "{role}: threshold {from} → {to}"),
+            Self::Threshold { role, from, to } => {
+                write!(formatter, "{role}: threshold {from} → {to}")
+            }
             Self::Expiry { from, to } => write!(formatter, "expires: {from} → {to}"),
             Self::Other(field) => write!(formatter, "{field} differs: look at the file"),
         }
@@ -74,9 +76,14 @@ pub fn changes(old: &Root, new: &Root) -> Vec<RootChange> {
         for id in before.difference(&after) {
             changes.push(RootChange::KeyRemoved { role: role_name, key: describe(old, id) });
         }
-        let threshold = |root: &Root| root.roles.get(&role).map_or(0, |entry| entry.threshold.get());
+        let threshold =
+            |root: &Root| root.roles.get(&role).map_or(0, |entry| entry.threshold.get());
         if threshold(old) != threshold(new) {
-            changes.push(RootChange::Threshold { role: role_name, from: threshold(old), to: threshold(new) });
+            changes.push(RootChange::Threshold {
+                role: role_name,
+                from: threshold(old),
+                to: threshold(new),
+            });
         }
     }
     if old.expires != new.expires {
@@ -101,7 +108,9 @@ fn others(old: &Root, new: &Root) -> Vec<String> {
     note(old.spec_version != new.spec_version, "spec_version");
     note(old.consistent_snapshot != new.consistent_snapshot, "consistent_snapshot");
     // Keys that no role lists, and other fields of the keys that both roots have.
-    let told = |id: &KeyId| ROLES.iter().any(|role| keys(old, *role).contains(id) != keys(new, *role).contains(id));
+    let told = |id: &KeyId| {
+        ROLES.iter().any(|role| keys(old, *role).contains(id) != keys(new, *role).contains(id))
+    };
     let ids: BTreeSet<&KeyId> = old.keys.keys().chain(new.keys.keys()).collect();
     note(ids.into_iter().any(|id| !told(id) && old.keys.get(id) != new.keys.get(id)), "keys");
     for role in ROLES {
@@ -116,9 +125,12 @@ fn others(old: &Root, new: &Root) -> Vec<String> {
         names.into_iter().filter(|(id, _)| both(id)).collect::<Vec<_>>()
     };
     note(kept(old) != kept(new), HOLDERS_FIELD);
-    let fields_of = |root: &Root| root._extra.keys().filter(|field| *field != HOLDERS_FIELD).cloned().collect();
-    let extra: BTreeSet<String> =
-        [fields_of(old), fields_of(new)].into_iter().flat_map(|set: BTreeSet<String>| set).collect();
+    let fields_of =
+        |root: &Root| root._extra.keys().filter(|field| *field != HOLDERS_FIELD).cloned().collect();
+    let extra: BTreeSet<String> = [fields_of(old), fields_of(new)]
+        .into_iter()
+        .flat_map(|set: BTreeSet<String>| set)
+        .collect();
     for field in extra {
         note(old._extra.get(&field) != new._extra.get(&field), &field);
     }

@@ -91,7 +91,8 @@ pub fn next(newest: &Root, expires: Time) -> Result<RootFile, RootError> {
 
 /// The version of the root after `newest`.
 fn after(newest: &Root) -> Result<NonZeroU64, RootError> {
-    let last = || RootError::Unreadable(format!("no version can follow version {}", newest.version));
+    let last =
+        || RootError::Unreadable(format!("no version can follow version {}", newest.version));
     newest.version.checked_add(1).ok_or_else(last)
 }
 
@@ -122,7 +123,9 @@ fn alike(mut root: Root) -> Root {
 /// [`RootError::Holder`] for the first key that doesn't.
 pub fn check_holders(chain: &Chain) -> Result<(), RootError> {
     let newest = chain.newest();
-    for (id, key) in chain.trusted().root().role(name(RoleType::Root)).map_err(|error| refused(&error))?.keys() {
+    for (id, key) in
+        chain.trusted().root().role(name(RoleType::Root)).map_err(|error| refused(&error))?.keys()
+    {
         let ours = newest.keys.iter().find(|(known, _)| hex::encode(known) == id.to_lowercase());
         let why = match ours {
             Some((_, key)) => check(key).err(),
@@ -221,21 +224,32 @@ pub fn set_expiry(file: &RootFile, expires: Time) -> Result<RootFile, RootError>
 
 fn threshold(root: &mut Root, role: RoleType, count: u64) -> Result<(), RootError> {
     let entry = root.roles.get_mut(&role).ok_or(RootError::NoKeys(name(role)))?;
-    let too_few = RootError::Threshold { role: name(role), threshold: count, keys: entry.keyids.len() };
+    let too_few =
+        RootError::Threshold { role: name(role), threshold: count, keys: entry.keyids.len() };
     entry.threshold = NonZeroU64::new(count).ok_or(too_few)?;
     Ok(())
 }
 
-fn insert(root: &mut Root, role: RoleType, key: Key, holder: Option<&str>) -> Result<(), RootError> {
+fn insert(
+    root: &mut Root,
+    role: RoleType,
+    key: Key,
+    holder: Option<&str>,
+) -> Result<(), RootError> {
     // A key that the root already has keeps its id, whichever tool computed it.
     let known = root.keys.iter().find(|(_, known)| same_key(known, &key)).map(|(id, _)| id.clone());
     let id = match known {
         Some(id) => id,
         None => key_id(&key)?,
     };
-    let lists = |other: &RoleType| root.roles.get(other).is_some_and(|entry| entry.keyids.contains(&id));
+    let lists =
+        |other: &RoleType| root.roles.get(other).is_some_and(|entry| entry.keyids.contains(&id));
     if lists(&role) {
-        return Err(RootError::KeyTwice { role: name(role), first: short_id(&id), second: short_id(&id) });
+        return Err(RootError::KeyTwice {
+            role: name(role),
+            first: short_id(&id),
+            second: short_id(&id),
+        });
     }
     let others = super::ROLES.iter().filter(|other| **other != role && lists(other));
     if others.into_iter().any(|other| role == RoleType::Root || *other == RoleType::Root) {
@@ -266,7 +280,8 @@ fn find(root: &Root, role: RoleType, wanted: &KeyName) -> Result<KeyId, RootErro
     let wanted = wanted.0.as_str();
     let means = |id: &&KeyId| {
         let digits = hex::encode(id);
-        holder(root, id) == Some(wanted) || (wanted.len() >= 4 && digits.starts_with(&wanted.to_lowercase()))
+        holder(root, id) == Some(wanted)
+            || (wanted.len() >= 4 && digits.starts_with(&wanted.to_lowercase()))
     };
     let found: Vec<&KeyId> = ids.iter().filter(means).collect();
     if let [id] = found[..] {

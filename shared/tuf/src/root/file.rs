@@ -44,7 +44,8 @@ impl RootFile {
     /// sign the same contents as the others. Other [`RootError`]s if it doesn't keep the rules.
     pub fn read(bytes: &[u8]) -> Result<Self, RootError> {
         expect_length(bytes)?;
-        let schema::Signed { signed, signatures } = foreign::read(bytes).map_err(RootError::Unreadable)?;
+        let schema::Signed { signed, signatures } =
+            foreign::read(bytes).map_err(RootError::Unreadable)?;
         check_rules(&signed)?;
         Ok(Self { root: signed, signatures })
     }
@@ -66,7 +67,8 @@ impl RootFile {
     pub(super) fn to_published(&self, previous: Option<&Root>) -> Result<Bytes, RootError> {
         let mut published = Self { root: self.root.clone(), signatures: Vec::new() };
         published.take_signatures(self, previous);
-        let bytes = json::to_vec(&published.envelope()).map_err(|error| RootError::Unreadable(error.to_string()))?;
+        let bytes = json::to_vec(&published.envelope())
+            .map_err(|error| RootError::Unreadable(error.to_string()))?;
         Ok(bytes.into())
     }
 
@@ -106,7 +108,8 @@ impl RootFile {
     /// # Errors
     /// [`RootError::NotASigner`].
     pub fn expect_signer(&self, key: &Key, previous: Option<&Root>) -> Result<(), RootError> {
-        if self.judges(previous).any(|root| root_keys(root).any(|(_, known)| same_key(known, key))) {
+        if self.judges(previous).any(|root| root_keys(root).any(|(_, known)| same_key(known, key)))
+        {
             return Ok(());
         }
         Err(RootError::NotASigner(super::key_id(key).map(|id| short_id(&id))?))
@@ -117,10 +120,18 @@ impl RootFile {
     ///
     /// # Errors
     /// [`RootError::NotASigner`], [`RootError::BadSignature`].
-    pub fn add_signature(&mut self, key: &Key, signature: &[u8], previous: Option<&Root>) -> Result<(), RootError> {
+    pub fn add_signature(
+        &mut self,
+        key: &Key,
+        signature: &[u8],
+        previous: Option<&Root>,
+    ) -> Result<(), RootError> {
         self.expect_signer(key, previous)?;
         let judges: Vec<&Root> = self.judges(previous).collect();
-        let known = judges.iter().flat_map(|root| root_keys(root)).filter(|(_, known)| same_key(known, key));
+        let known = judges
+            .iter()
+            .flat_map(|root| root_keys(root))
+            .filter(|(_, known)| same_key(known, key));
         let mut added = Vec::new();
         for (id, known) in known {
             let signature = Signature { keyid: id.clone(), sig: signature.to_vec().into() };
@@ -158,7 +169,9 @@ impl RootFile {
                 if has(&self.signatures) || has(&taken) {
                     continue;
                 }
-                let good = |signature: &&Signature| signature.keyid == *id && is_good(&self.root, key, signature);
+                let good = |signature: &&Signature| {
+                    signature.keyid == *id && is_good(&self.root, key, signature)
+                };
                 taken.extend(other.signatures.iter().find(good).cloned());
             }
         }
@@ -178,7 +191,9 @@ impl RootFile {
 fn expect_length(bytes: &[u8]) -> Result<(), RootError> {
     // The store doesn't read longer files.
     if bytes.is_empty() || bytes.len() > LARGEST_ROOT {
-        return Err(RootError::Unreadable(format!("it is empty, or has more than {LARGEST_ROOT} bytes")));
+        return Err(RootError::Unreadable(format!(
+            "it is empty, or has more than {LARGEST_ROOT} bytes"
+        )));
     }
     Ok(())
 }

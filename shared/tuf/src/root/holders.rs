@@ -38,7 +38,10 @@ pub(super) fn set_holder(root: &mut Root, id: &KeyId, name: Option<&str>) -> Res
             // This rule is new, so it covers new names only: a name in a published root must not
             // block its successor.
             if let Some(hidden) = name.chars().find(|character| !is_plain(*character)) {
-                return Err(RootError::NotPlain { place: "a keyholder's name".into(), code: hidden.into() });
+                return Err(RootError::NotPlain {
+                    place: "a keyholder's name".into(),
+                    code: hidden.into(),
+                });
             }
             names.insert(hex::encode(id), name.into());
         }
@@ -68,9 +71,13 @@ fn check(name: &str) -> Result<(), RootError> {
 /// Checks the names in a root that anybody may have made.
 pub(super) fn check_field(root: &Root) -> Result<(), RootError> {
     let Some(field) = root._extra.get(HOLDERS_FIELD) else { return Ok(()) };
-    let names = field.as_object().ok_or_else(|| RootError::BadHolder("is not in an object of names".into()))?;
+    let names = field
+        .as_object()
+        .ok_or_else(|| RootError::BadHolder("is not in an object of names".into()))?;
     for name in names.values() {
-        check(name.as_str().ok_or_else(|| RootError::BadHolder(format!("{name} is not a string")))?)?;
+        check(
+            name.as_str().ok_or_else(|| RootError::BadHolder(format!("{name} is not a string")))?,
+        )?;
     }
     Ok(())
 }

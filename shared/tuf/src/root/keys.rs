@@ -6,7 +6,9 @@ use aws_lc_rs::rsa::PublicEncryptingKey;
 use aws_lc_rs::signature::ED25519_PUBLIC_KEY_LEN;
 use pem::{EncodeConfig, LineEnding, Pem};
 use serde_json::Value;
-use tough::schema::key::{EcdsaKey, EcdsaScheme, Ed25519Key, Ed25519Scheme, Key, RsaKey, RsaScheme};
+use tough::schema::key::{
+    EcdsaKey, EcdsaScheme, Ed25519Key, Ed25519Scheme, Key, RsaKey, RsaScheme,
+};
 
 use super::error::RootError;
 use crate::signing::key_file::Wanted;
@@ -14,7 +16,8 @@ use crate::signing::{KeyId, key_file, public_part};
 
 /// The bytes before the 32 bytes of an Ed25519 key in a `SubjectPublicKeyInfo` (RFC 8410, section
 /// 4).
-const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+const ED25519_SPKI: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// The fewest bits of a new RSA key (NIST SP 800-57, part 1, table 2: 128 bits of security).
 pub const LEAST_RSA_BITS: usize = 3072;
@@ -76,7 +79,8 @@ fn read(file: &[u8], what: &str, least_rsa: usize) -> Result<Key, RootError> {
     let bad = |why: String| RootError::BadKey { what: what.into(), why };
     let wanted = Wanted::Public { least_rsa };
     let text = key_file::text(file, wanted).map_err(bad)?;
-    let key = if text.trim_start().starts_with('{') { from_json(text) } else { from_pem(text, wanted) };
+    let key =
+        if text.trim_start().starts_with('{') { from_json(text) } else { from_pem(text, wanted) };
     let key = plain(&key.map_err(bad)?);
     check(&key).map_err(bad)?;
     Ok(key)
@@ -102,7 +106,10 @@ fn from_pem(text: &str, wanted: Wanted) -> Result<Key, String> {
         return Err(PRIVATE.into());
     }
     let [block] = &blocks[..] else {
-        return Err(format!("it holds {}: put the one that you mean in a file of its own", key_file::labels(&blocks)));
+        return Err(format!(
+            "it holds {}: put the one that you mean in a file of its own",
+            key_file::labels(&blocks)
+        ));
     };
     match &*block.label {
         "PUBLIC KEY" => {
@@ -138,7 +145,10 @@ pub fn from_spki(der: &[u8]) -> Result<Key, String> {
             _extra: HashMap::new(),
         });
     }
-    let pem = pem::encode_config(&Pem::new("PUBLIC KEY", der), EncodeConfig::new().set_line_ending(LineEnding::LF));
+    let pem = pem::encode_config(
+        &Pem::new("PUBLIC KEY", der),
+        EncodeConfig::new().set_line_ending(LineEnding::LF),
+    );
     pem.trim().parse().map_err(|_| "it is neither Ed25519, ECDSA P-256 nor RSA".into())
 }
 
@@ -172,17 +182,22 @@ pub(super) fn check(key: &Key) -> Result<(), String> {
         }
         Key::Ed25519 { .. } => Ok(()),
         Key::Ecdsa { keyval, .. } | Key::EcdsaOld { keyval, .. } => {
-            if (keyval.public.first().copied(), keyval.public.len()) != (Some(UNCOMPRESSED.0), UNCOMPRESSED.1) {
-                return Err("it is not an uncompressed point of P-256: convert it with `openssl ec \
+            if (keyval.public.first().copied(), keyval.public.len())
+                != (Some(UNCOMPRESSED.0), UNCOMPRESSED.1)
+            {
+                return Err(
+                    "it is not an uncompressed point of P-256: convert it with `openssl ec \
                             -pubin -in KEY -pubout -conv_form uncompressed -out NEW`"
-                    .into());
+                        .into(),
+                );
             }
             pem_text(key).map(drop)
         }
         Key::Rsa { .. } => {
             let text = pem_text(key)?;
             let der = pem::parse(text).map_err(|error| error.to_string())?;
-            PublicEncryptingKey::from_der(der.contents()).map_err(|_| "it is not an RSA key of 2048 bits or more")?;
+            PublicEncryptingKey::from_der(der.contents())
+                .map_err(|_| "it is not an RSA key of 2048 bits or more")?;
             Ok(())
         }
     }

@@ -23,8 +23,8 @@ mod tally;
 pub use chain::{Chain, FitRoot, begin, only_adds, succeed};
 pub use diff::{RootChange, changes};
 pub use edit::{
-    FirstRoot, KeyName, OnlineKeys, RootKey, add_key, adopt, check_holders, first, next, remove_key, set_expiry,
-    set_threshold,
+    FirstRoot, KeyName, OnlineKeys, RootKey, add_key, adopt, check_holders, first, next,
+    remove_key, set_expiry, set_threshold,
 };
 pub use error::RootError;
 pub use file::{LARGEST_ROOT, RootFile};

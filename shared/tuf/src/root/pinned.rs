@@ -41,7 +41,9 @@ impl FromStr for PinnedRoot {
         let (version, contents) = text.split_once(':').unwrap_or(("1", text));
         let plain = version.bytes().all(|byte| byte.is_ascii_digit()) && !version.starts_with('0');
         match (version.parse(), contents.parse()) {
-            (Ok(version @ 1..=LARGEST_VERSION), Ok(contents)) if plain => Ok(Self { version, contents }),
+            (Ok(version @ 1..=LARGEST_VERSION), Ok(contents)) if plain => {
+                Ok(Self { version, contents })
+            }
             _ => Err(NotPinnedRoot(text.chars().take(100).collect())),
         }
     }

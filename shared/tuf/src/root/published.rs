@@ -49,10 +49,9 @@ impl PublishedRoot {
     /// How many more of its own keys must sign it.
     #[must_use]
     pub fn missing(&self) -> u64 {
-        self.file
-            .unverified()
-            .role("root")
-            .map_or(u64::MAX, |keys| keys.threshold().saturating_sub(self.file.signers(&keys).len() as u64))
+        self.file.unverified().role("root").map_or(u64::MAX, |keys| {
+            keys.threshold().saturating_sub(self.file.signers(&keys).len() as u64)
+        })
     }
 
     /// The SHA-256 of the signed part. [`super::contents`] is the same for a root in our types.
@@ -66,20 +65,26 @@ impl PublishedRoot {
 pub(super) fn refused(error: &Error) -> VerifyError {
     let role = RoleName::root();
     match error {
-        Error::Signatures { good, needed, .. } => {
-            VerifyError::Signatures { role, why: format!("{good} of its signatures are valid, and {needed} must be") }
+        Error::Signatures { good, needed, .. } => VerifyError::Signatures {
+            role,
+            why: format!("{good} of its signatures are valid, and {needed} must be"),
+        },
+        Error::Version { found, expected } => {
+            VerifyError::Version { role, found: *found, expected: *expected }
         }
-        Error::Version { found, expected } => VerifyError::Version { role, found: *found, expected: *expected },
         Error::NoRole { .. } => VerifyError::NoKeys { role },
-        Error::Expired(_) | Error::Json(_) | Error::Field { .. } | Error::Form(_) | Error::Content(_) => {
-            VerifyError::Unreadable { role, why: error.to_string() }
-        }
+        Error::Expired(_)
+        | Error::Json(_)
+        | Error::Field { .. }
+        | Error::Form(_)
+        | Error::Content(_) => VerifyError::Unreadable { role, why: error.to_string() },
     }
 }
 
 /// A trusted root with its bytes, in tough's types.
 pub(super) fn signed(trusted: &TrustedRoot, bytes: &Bytes) -> Result<Signed<Root>, VerifyError> {
-    let root = in_own_types(bytes).map_err(|why| VerifyError::Unreadable { role: RoleName::root(), why })?;
+    let root = in_own_types(bytes)
+        .map_err(|why| VerifyError::Unreadable { role: RoleName::root(), why })?;
     Ok(Signed::of_trusted(root, bytes.clone(), trusted.file().unalike().cloned()))
 }
 

@@ -56,15 +56,20 @@ pub(super) fn check_rules(root: &Root) -> Result<(), RootError> {
 /// [`RootError::BadKey`].
 pub(super) fn check_new_keys(root: &Root, previous: Option<&Root>) -> Result<(), RootError> {
     for (id, key) in &root.keys {
-        if previous.and_then(|previous| previous.keys.get(id)).is_some_and(|known| same_key(known, key)) {
+        if previous
+            .and_then(|previous| previous.keys.get(id))
+            .is_some_and(|known| same_key(known, key))
+        {
             continue;
         }
         let bad = |why: String| RootError::BadKey { what: short_id(id), why };
         check_new(key).map_err(bad)?;
         if key_id(key)? != *id {
-            return Err(bad("its id is not the SHA-256 of its entry, as some clients compute it: add it with \
+            return Err(bad(
+                "its id is not the SHA-256 of its entry, as some clients compute it: add it with \
                             `tufline root add-key`"
-                .into()));
+                    .into(),
+            ));
         }
     }
     Ok(())
@@ -72,12 +77,23 @@ pub(super) fn check_new_keys(root: &Root, previous: Option<&Root>) -> Result<(),
 
 fn check_role(root: &Root, role: RoleType) -> Result<(), RootError> {
     let name = name(role);
-    let entry = root.roles.get(&role).filter(|entry| !entry.keyids.is_empty()).ok_or(RootError::NoKeys(name))?;
+    let entry = root
+        .roles
+        .get(&role)
+        .filter(|entry| !entry.keyids.is_empty())
+        .ok_or(RootError::NoKeys(name))?;
     let mut seen = BTreeMap::new();
     for id in &entry.keyids {
-        let key = root.keys.get(id).ok_or_else(|| RootError::UnknownKey { role: name, id: short_id(id) })?;
+        let key = root
+            .keys
+            .get(id)
+            .ok_or_else(|| RootError::UnknownKey { role: name, id: short_id(id) })?;
         if let Some(before) = seen.insert(public_part(key), id) {
-            return Err(RootError::KeyTwice { role: name, first: short_id(before), second: short_id(id) });
+            return Err(RootError::KeyTwice {
+                role: name,
+                first: short_id(before),
+                second: short_id(id),
+            });
         }
     }
     let threshold = entry.threshold.get();

@@ -15,7 +15,8 @@ use crate::signing::KeyId;
 /// # Errors
 /// [`RootError::NotPlain`] for the first such character.
 pub fn expect_plain(root: &Root) -> Result<(), RootError> {
-    let tree = serde_json::to_value(root).map_err(|error| RootError::Unreadable(error.to_string()))?;
+    let tree =
+        serde_json::to_value(root).map_err(|error| RootError::Unreadable(error.to_string()))?;
     match find_hidden(&tree) {
         Some((place, character)) => Err(RootError::NotPlain { place, code: character.into() }),
         None => Ok(()),
@@ -30,7 +31,12 @@ pub fn extra_fields(root: &Root) -> Vec<(String, Value)> {
     let top = root._extra.iter().filter(|(field, _)| *field != HOLDERS_FIELD);
     fields.extend(top.map(|(field, value)| (field.clone(), value.clone())));
     for (role, entry) in &root.roles {
-        fields.extend(entry._extra.iter().map(|(field, value)| (format!("roles.{role}.{field}"), value.clone())));
+        fields.extend(
+            entry
+                ._extra
+                .iter()
+                .map(|(field, value)| (format!("roles.{role}.{field}"), value.clone())),
+        );
     }
     for (id, key) in &root.keys {
         let Ok(Value::Object(entry)) = serde_json::to_value(key) else { continue };
@@ -40,7 +46,9 @@ pub fn extra_fields(root: &Root) -> Vec<(String, Value)> {
                 ("keytype" | "scheme", _) => {}
                 ("keyval", Value::Object(parts)) => {
                     let others = parts.into_iter().filter(|(part, _)| part != "public");
-                    fields.extend(others.map(|(part, value)| (format!("{place}.keyval.{part}"), value)));
+                    fields.extend(
+                        others.map(|(part, value)| (format!("{place}.keyval.{part}"), value)),
+                    );
                 }
                 (_, value) => fields.push((format!("{place}.{field}"), value)),
             }
@@ -53,8 +61,9 @@ pub fn extra_fields(root: &Root) -> Vec<(String, Value)> {
 /// The keys in the root that no role lists.
 #[must_use]
 pub fn unused_keys(root: &Root) -> Vec<&KeyId> {
-    let is_used =
-        |id: &&KeyId| ROLES.iter().any(|role| root.roles.get(role).is_some_and(|entry| entry.keyids.contains(id)));
+    let is_used = |id: &&KeyId| {
+        ROLES.iter().any(|role| root.roles.get(role).is_some_and(|entry| entry.keyids.contains(id)))
+    };
     let mut unused: Vec<&KeyId> = root.keys.keys().filter(|id| !is_used(id)).collect();
     unused.sort();
     unused

@@ -7,7 +7,8 @@ use crate::primitives::RoleName;
 use crate::signing::{KeyId, canonical_message, signature};
 /// The root keys of a root, with their ids.
 pub(super) fn root_keys(root: &Root) -> impl Iterator<Item = (&KeyId, &Key)> {
-    let ids = root.roles.get(&RoleType::Root).map(|entry| entry.keyids.as_slice()).unwrap_or_default();
+    let ids =
+        root.roles.get(&RoleType::Root).map(|entry| entry.keyids.as_slice()).unwrap_or_default();
     ids.iter().filter_map(|id| Some((id, root.keys.get(id)?)))
 }
 

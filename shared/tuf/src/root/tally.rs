@@ -65,9 +65,14 @@ fn tally(file: &RootFile, judge: &Root) -> Tally {
             continue;
         }
         let mut own = file.signatures().iter().filter(|signature| signature.keyid == *id);
-        let side = if own.any(|signature| is_good(file.root(), key, signature)) { &mut signed } else { &mut missing };
+        let side = if own.any(|signature| is_good(file.root(), key, signature)) {
+            &mut signed
+        } else {
+            &mut missing
+        };
         side.push(id.clone());
     }
-    let threshold = judge.roles.get(&RoleType::Root).map_or(u64::MAX, |entry| entry.threshold.get());
+    let threshold =
+        judge.roles.get(&RoleType::Root).map_or(u64::MAX, |entry| entry.threshold.get());
     Tally { judge: judge.version.get(), threshold, signed, missing }
 }

@@ -26,7 +26,10 @@ impl RoleDocument for Root {
     /// Keeps each key's id as the root states it: a root that follows another tool's root keeps
     /// that tool's ids.
     fn read_file(bytes: &[u8]) -> Result<schema::Signed<Self>, String> {
-        Ok(schema::Signed { signed: own_types::in_own_types(bytes)?, signatures: own_types::signatures(bytes)? })
+        Ok(schema::Signed {
+            signed: own_types::in_own_types(bytes)?,
+            signatures: own_types::signatures(bytes)?,
+        })
     }
 }
 

@@ -78,8 +78,13 @@ impl VerifyError {
 
 /// Refuses 0: versions and thresholds count from 1 (TUF specification 4.3 and 4.4). A record with 0
 /// was damaged or forged.
-pub(crate) fn from_one(role: &RoleName, what: &str, number: u64) -> Result<NonZeroU64, VerifyError> {
-    NonZeroU64::new(number).ok_or_else(|| unreadable(role, &format!("its {what} is 0, and the first is 1")))
+pub(crate) fn from_one(
+    role: &RoleName,
+    what: &str,
+    number: u64,
+) -> Result<NonZeroU64, VerifyError> {
+    NonZeroU64::new(number)
+        .ok_or_else(|| unreadable(role, &format!("its {what} is 0, and the first is 1")))
 }
 
 pub(super) fn unreadable(role: &RoleName, why: &dyn std::fmt::Display) -> VerifyError {

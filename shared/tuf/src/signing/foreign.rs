@@ -56,8 +56,10 @@ const ROOT: Shape = Shape::Object {
     others: &Shape::Any,
 };
 
-const ROLE: Shape =
-    Shape::Object { known: &[("keyids", Shape::KeyIds), ("threshold", Shape::Any)], others: &Shape::Any };
+const ROLE: Shape = Shape::Object {
+    known: &[("keyids", Shape::KeyIds), ("threshold", Shape::Any)],
+    others: &Shape::Any,
+};
 
 /// A public key (TUF specification 4.2). In `keyval`, tuf-js accepts strings only.
 const KEY: Shape = Shape::Object {
@@ -80,7 +82,11 @@ const TARGETS: Shape = Shape::Object {
         (
             "delegations",
             Shape::Object {
-                known: &[("keys", Shape::Keys), ("roles", Shape::Roles), ("succinct_roles", Shape::Any)],
+                known: &[
+                    ("keys", Shape::Keys),
+                    ("roles", Shape::Roles),
+                    ("succinct_roles", Shape::Any),
+                ],
                 others: &Shape::Any,
             },
         ),
@@ -163,7 +169,9 @@ pub fn read<T: Foreign>(bytes: &[u8]) -> Result<schema::Signed<T>, String> {
         check(&signature["keyid"], &Shape::Hex, &format!("signatures.{index}.keyid"))?;
     }
     check_document(&file.signed)?;
-    let plain = serde_path_to_error::deserialize::<_, Plain<'_>>(&mut serde_json::Deserializer::from_slice(bytes));
+    let plain = serde_path_to_error::deserialize::<_, Plain<'_>>(
+        &mut serde_json::Deserializer::from_slice(bytes),
+    );
     plain.map_err(|error| {
         let place = place("", error.path());
         format!(
@@ -198,12 +206,19 @@ fn difference(text: &Value, read: &Value, place: &str) -> Option<String> {
             let inner = |(index, item): (usize, &Value)| match read.get(index) {
                 Some(read) if !is_shorter => difference(item, read, &format!("{place}.{index}")),
                 Some(read) if read == item => None,
-                _ => Some(format!("its {place}.{index} is {}, which clients don't read; take it out", short(item))),
+                _ => Some(format!(
+                    "its {place}.{index} is {}, which clients don't read; take it out",
+                    short(item)
+                )),
             };
             text.iter().enumerate().find_map(inner)
         }
         _ if text == read => None,
-        _ => Some(format!("its {place} is {}, which not all clients read; write {}", short(text), as_read(read))),
+        _ => Some(format!(
+            "its {place} is {}, which not all clients read; write {}",
+            short(text),
+            as_read(read)
+        )),
     }
 }
 
@@ -216,9 +231,11 @@ fn as_read(read: &Value) -> String {
 /// Why our types read nothing of the member `name` of the object at `place`, and what to do.
 fn unread(place: &str, name: &str, member: &Value) -> String {
     match place {
-        "signed.roles" => "is a role besides root, timestamp, snapshot and targets, which some clients refuse; \
+        "signed.roles" => {
+            "is a role besides root, timestamp, snapshot and targets, which some clients refuse; \
                            take it out"
-            .into(),
+                .into()
+        }
         "signed.keys" if !is_lower_hex(name) => {
             "has a key id that is not pairs of hexadecimal digits in lower case; give it the id \
              that `tufline root add-key` gives it"
@@ -295,9 +312,13 @@ fn check(value: &Value, shape: &Shape, place: &str) -> Result<(), String> {
             )),
         },
         Shape::Text if value.is_string() => Ok(()),
-        Shape::Text => Err(format!("{place} is {value}, where some clients accept only a string; leave it out")),
+        Shape::Text => Err(format!(
+            "{place} is {value}, where some clients accept only a string; leave it out"
+        )),
         Shape::SpecVersion if value.as_str().is_some_and(is_spec_version) => Ok(()),
-        Shape::SpecVersion => Err(format!("its {place} is {value}, which is not 1.x.y; some clients refuse any other")),
+        Shape::SpecVersion => Err(format!(
+            "its {place} is {value}, which is not 1.x.y; some clients refuse any other"
+        )),
         Shape::Object { known, others } => {
             for (name, member) in members() {
                 let inner = join(place, name);
@@ -316,7 +337,9 @@ fn check(value: &Value, shape: &Shape, place: &str) -> Result<(), String> {
             }
             Ok(())
         }
-        Shape::Map(shape) => members().try_for_each(|(name, member)| check(member, shape, &join(place, name))),
+        Shape::Map(shape) => {
+            members().try_for_each(|(name, member)| check(member, shape, &join(place, name)))
+        }
         Shape::Keys => members().try_for_each(|(id, key)| {
             let place = join(place, id);
             check(&Value::from(id.as_str()), &Shape::Hex, &place)?;
@@ -329,8 +352,12 @@ fn check(value: &Value, shape: &Shape, place: &str) -> Result<(), String> {
         Shape::Roles => {
             items().try_for_each(|role| check(role, &DELEGATED_ROLE, place))?;
             let names = || items().filter_map(|role| role["name"].as_str());
-            if let Some(name) = names().find(|name| name.is_empty() || name.parse::<RoleType>().is_ok()) {
-                return Err(format!("{place} has a role {name:?}, which some clients refuse; give it another name"));
+            if let Some(name) =
+                names().find(|name| name.is_empty() || name.parse::<RoleType>().is_ok())
+            {
+                return Err(format!(
+                    "{place} has a role {name:?}, which some clients refuse; give it another name"
+                ));
             }
             if !names().is_sorted_by_key(index) {
                 return Err(format!(
@@ -346,7 +373,9 @@ fn check(value: &Value, shape: &Shape, place: &str) -> Result<(), String> {
 fn expect_distinct<'a>(texts: impl Iterator<Item = &'a str>, place: &str) -> Result<(), String> {
     let mut met = BTreeSet::new();
     match { texts }.find(|text| !met.insert(*text)) {
-        Some(twice) => Err(format!("{place} lists {twice:?} twice, which some clients refuse; leave one of them out")),
+        Some(twice) => Err(format!(
+            "{place} lists {twice:?} twice, which some clients refuse; leave one of them out"
+        )),
         None => Ok(()),
     }
 }
@@ -357,13 +386,17 @@ fn index(name: &str) -> u32 {
 }
 
 fn is_lower_hex(text: &str) -> bool {
-    text.len().is_multiple_of(2) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    text.len().is_multiple_of(2)
+        && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn is_spec_version(text: &str) -> bool {
     let mut numbers = text.split('.');
-    let is_number = |number: &str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    numbers.next() == Some("1") && matches!(text.split('.').count(), 2 | 3) && numbers.all(is_number)
+    let is_number =
+        |number: &str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    numbers.next() == Some("1")
+        && matches!(text.split('.').count(), 2 | 3)
+        && numbers.all(is_number)
 }
 
 /// A field name in the form in which Go's decoder compares it. If no name matches exactly, Go takes

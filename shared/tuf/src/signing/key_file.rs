@@ -57,7 +57,9 @@ pub fn text(bytes: &[u8], wanted: Wanted) -> Result<&str, String> {
         _ => None,
     };
     if let Some(encoding) = utf16 {
-        return Err(format!("it is {encoding} text: make UTF-8 of it with `iconv -f {encoding} -t UTF-8 KEY > NEW`"));
+        return Err(format!(
+            "it is {encoding} text: make UTF-8 of it with `iconv -f {encoding} -t UTF-8 KEY > NEW`"
+        ));
     }
     if is_der(bytes) {
         wanted.expect_usable(bytes)?;
@@ -96,8 +98,9 @@ pub fn blocks(text: &str, wanted: Wanted) -> Result<Vec<Block>, String> {
     while let Some((_, after)) = rest.split_once("-----BEGIN ") {
         let (label, after) = after.split_once("-----").ok_or("its BEGIN line has no end")?;
         let end = format!("-----END {label}-----");
-        let (body, after) =
-            after.split_once(&end).ok_or_else(|| format!("its {label} has no END line: the file is cut off"))?;
+        let (body, after) = after
+            .split_once(&end)
+            .ok_or_else(|| format!("its {label} has no END line: the file is cut off"))?;
         blocks.push(block(label, body)?);
         rest = after;
     }
@@ -121,7 +124,8 @@ fn block(label: &str, body: &str) -> Result<Block, String> {
         }
     }
     let contents = Base64::decode_vec(&digits);
-    let contents = contents.map_err(|_| format!("its {label} is not Base64: the file is damaged"))?;
+    let contents =
+        contents.map_err(|_| format!("its {label} is not Base64: the file is damaged"))?;
     Ok(Block { label: label.to_owned(), is_encrypted, contents: Zeroizing::new(contents) })
 }
 
@@ -132,12 +136,15 @@ fn not_pem(text: &str, wanted: Wanted) -> String {
     let lines = begins(&["---- BEGIN SSH2 PUBLIC KEY"]);
     if lines || begins(&["ssh-", "sk-", "ecdsa-sha2-"]) {
         let public = ssh_in_text(text).unwrap_or_default();
-        return wanted.expect_usable_ssh(&public).map_or_else(|why| why, |ssh| public_ssh(ssh, lines, wanted));
+        return wanted
+            .expect_usable_ssh(&public)
+            .map_or_else(|why| why, |ssh| public_ssh(ssh, lines, wanted));
     }
     if begins(&["PuTTY-User-Key-File"]) {
         let refused = ssh_in_text(text).and_then(|public| wanted.expect_usable_ssh(&public).err());
-        return refused
-            .unwrap_or_else(|| "it is a PuTTY key: export it from PuTTY in OpenSSH format, and convert that".into());
+        return refused.unwrap_or_else(|| {
+            "it is a PuTTY key: export it from PuTTY in OpenSSH format, and convert that".into()
+        });
     }
     if text.is_empty() {
         return "it is empty".into();
@@ -194,8 +201,15 @@ mod tests {
 
     fn pem(label: &str, contents: &[u8], width: usize, line: &str) -> String {
         let digits = Base64::encode_string(contents);
-        let lines: Vec<&str> = digits.as_bytes().chunks(width).map(|line| std::str::from_utf8(line).unwrap()).collect();
-        format!("-----BEGIN {label}-----{line}{}{line}-----END {label}-----{line}", lines.join(line))
+        let lines: Vec<&str> = digits
+            .as_bytes()
+            .chunks(width)
+            .map(|line| std::str::from_utf8(line).unwrap())
+            .collect();
+        format!(
+            "-----BEGIN {label}-----{line}{}{line}-----END {label}-----{line}",
+            lines.join(line)
+        )
     }
 
     proptest! {
@@ -235,7 +249,9 @@ mod tests {
         let key = pem("PRIVATE KEY", b"contents", 64, "\n");
         let utf16 = |mark: &[u16], big: bool| -> Vec<u8> {
             let units = mark.iter().copied().chain(key.encode_utf16());
-            units.flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
+            units
+                .flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() })
+                .collect()
         };
         for (bytes, what) in [
             (utf16(&[0xfeff], false), "iconv -f UTF-16 "),

@@ -54,7 +54,11 @@ impl Wanted {
     }
 
     fn expect_rsa(self, bits: usize) -> Result<(), String> {
-        if bits < self.least_rsa() { Err(self.refuse(&format!("RSA of {bits} bits"))) } else { Ok(()) }
+        if bits < self.least_rsa() {
+            Err(self.refuse(&format!("RSA of {bits} bits")))
+        } else {
+            Ok(())
+        }
     }
 
     /// Refuses DER of a key or a certificate if the kind of its key is refused in every form. An
@@ -89,7 +93,8 @@ impl Wanted {
     pub fn expect_usable_ssh(self, public: &[u8]) -> Result<Ssh, String> {
         const DAMAGED: &str = "it is a damaged ssh key";
         let mut rest = public;
-        let name = string(&mut rest).and_then(|name| std::str::from_utf8(name).ok()).ok_or(DAMAGED)?;
+        let name =
+            string(&mut rest).and_then(|name| std::str::from_utf8(name).ok()).ok_or(DAMAGED)?;
         let (kind, is_certificate) = match name.strip_suffix(CERTIFICATE) {
             Some(kind) => {
                 let _nonce = string(&mut rest);
@@ -131,7 +136,8 @@ pub struct Ssh {
 #[must_use]
 pub fn public_of_ssh(private: &[u8]) -> Option<&[u8]> {
     let mut rest = private.strip_prefix(b"openssh-key-v1\0")?;
-    let (_cipher, _derivation, _options) = (string(&mut rest)?, string(&mut rest)?, string(&mut rest)?);
+    let (_cipher, _derivation, _options) =
+        (string(&mut rest)?, string(&mut rest)?, string(&mut rest)?);
     let (_count, mut rest) = rest.split_first_chunk::<4>()?;
     string(&mut rest)
 }
@@ -141,12 +147,13 @@ pub(crate) fn ssh_in_text(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_start();
     let digits: String = if text.starts_with("---- BEGIN SSH2 PUBLIC KEY") {
         let mut is_header = false;
-        let body = text.lines().skip(1).take_while(|line| !line.starts_with("----")).filter(|line| {
-            // A header may continue on the next line (RFC 4716, section 3.3).
-            let belongs = is_header || line.contains(':');
-            is_header = belongs && line.ends_with('\\');
-            !belongs
-        });
+        let body =
+            text.lines().skip(1).take_while(|line| !line.starts_with("----")).filter(|line| {
+                // A header may continue on the next line (RFC 4716, section 3.3).
+                let belongs = is_header || line.contains(':');
+                is_header = belongs && line.ends_with('\\');
+                !belongs
+            });
         body.map(str::trim).collect()
     } else if text.starts_with("PuTTY-User-Key-File") {
         let mut lines = text.lines().skip_while(|line| !line.starts_with("Public-Lines:"));
@@ -161,7 +168,8 @@ pub(crate) fn ssh_in_text(text: &str) -> Option<Vec<u8>> {
 /// An SSH string (RFC 4251, section 5).
 fn string<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, after) = rest.split_first_chunk::<4>()?;
-    let (text, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    let (text, after) =
+        after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
     *rest = after;
     Some(text)
 }
@@ -169,7 +177,8 @@ fn string<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 /// The length in bits of the first large integer in DER. In an RSA key that is the modulus.
 fn modulus(der: &[u8]) -> Option<usize> {
     let begin = der.windows(2).position(|bytes| matches!(bytes, [0x02, 0x81 | 0x82]))?;
-    let (digits, rest) = der.get(begin + 2..)?.split_at_checked(usize::from(der.get(begin + 1)? & 0x7f))?;
+    let (digits, rest) =
+        der.get(begin + 2..)?.split_at_checked(usize::from(der.get(begin + 1)? & 0x7f))?;
     let length = digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit));
     Some(bits(rest.get(..length)?))
 }

@@ -10,7 +10,9 @@ use tough::schema::{RoleType, Root, Signature};
 pub(crate) fn in_own_types(bytes: &[u8]) -> Result<Root, String> {
     let mut file: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let mut signed = file.get_mut("signed").map(Value::take).unwrap_or_default();
-    let Some(fields) = signed.as_object_mut() else { return Err("its signed is not an object".into()) };
+    let Some(fields) = signed.as_object_mut() else {
+        return Err("its signed is not an object".into());
+    };
     let entries = fields.insert("keys".into(), Map::new().into());
     // Clients treat null as absent.
     if fields.get("consistent_snapshot").is_none_or(Value::is_null) {
@@ -25,8 +27,12 @@ pub(crate) fn in_own_types(bytes: &[u8]) -> Result<Root, String> {
         }
     }
     let mut root: Root = named(signed, "signed")?;
-    let Some(Value::Object(entries)) = entries else { return Err("its signed.keys is not an object".into()) };
-    let key = |(id, entry): (String, Value)| Some((key_id(&id.into())?, serde_json::from_value::<Key>(entry).ok()?));
+    let Some(Value::Object(entries)) = entries else {
+        return Err("its signed.keys is not an object".into());
+    };
+    let key = |(id, entry): (String, Value)| {
+        Some((key_id(&id.into())?, serde_json::from_value::<Key>(entry).ok()?))
+    };
     root.keys = entries.into_iter().filter_map(key).collect();
     Ok(root)
 }

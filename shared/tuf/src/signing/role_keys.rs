@@ -40,7 +40,11 @@ impl RoleKeys {
     /// [`VerifyError::NoKeys`] if `delegations` don't list the role.
     pub fn in_delegations(delegations: &Delegations, role: &RoleName) -> Result<Self, VerifyError> {
         let no_keys = || VerifyError::NoKeys { role: role.clone() };
-        let entry = delegations.roles.iter().find(|entry| entry.name == role.as_str()).ok_or_else(no_keys)?;
+        let entry = delegations
+            .roles
+            .iter()
+            .find(|entry| entry.name == role.as_str())
+            .ok_or_else(no_keys)?;
         Ok(Self::listed(role, &entry.keyids, &delegations.keys, entry.threshold))
     }
 
@@ -98,18 +102,26 @@ impl RoleKeys {
     /// Checks that enough of the keys signed `message`. It counts as `tough` does: a key id that
     /// signs twice is an error, and a signature by any other key is ignored (TUF specification 4.2,
     /// SIGNATURES).
-    pub(super) fn expect_enough(&self, message: &[u8], signatures: &[Signature]) -> Result<(), VerifyError> {
+    pub(super) fn expect_enough(
+        &self,
+        message: &[u8],
+        signatures: &[Signature],
+    ) -> Result<(), VerifyError> {
         let refuse = |why: String| VerifyError::Signatures { role: self.role.clone(), why };
         let mut ids = BTreeSet::new();
         if let Some(twice) = signatures.iter().find(|signature| !ids.insert(&signature.keyid)) {
             return Err(refuse(format!("key {} signs twice", hex::encode(&twice.keyid))));
         }
         let is_good = |signature: &&Signature| {
-            self.keys.get(&signature.keyid).is_some_and(|key| signature::is_good(key, message, &signature.sig))
+            self.keys
+                .get(&signature.keyid)
+                .is_some_and(|key| signature::is_good(key, message, &signature.sig))
         };
         let (good, needed) = (signatures.iter().filter(is_good).count(), self.threshold());
         if (good as u64) < needed {
-            return Err(refuse(format!("{good} of its signatures are valid, and {needed} must be")));
+            return Err(refuse(format!(
+                "{good} of its signatures are valid, and {needed} must be"
+            )));
         }
         Ok(())
     }

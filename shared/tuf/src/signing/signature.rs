@@ -17,7 +17,8 @@
 //! (`shared/tuf/tests/signed.rs`).
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ED25519, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ED25519, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey,
+    VerificationAlgorithm,
 };
 use tough::schema::key::{EcdsaScheme, Ed25519Scheme, Key, RsaScheme};
 
@@ -30,7 +31,9 @@ pub fn is_good(key: &Key, message: &[u8], signature: &[u8]) -> bool {
             (&ECDSA_P256_SHA256_ASN1, &keyval.public)
         }
         Key::Ed25519 { scheme: Ed25519Scheme::Ed25519, keyval, .. } => (&ED25519, &keyval.public),
-        Key::Rsa { scheme: RsaScheme::RsassaPssSha256, keyval, .. } => (&RSA_PSS_2048_8192_SHA256, &keyval.public),
+        Key::Rsa { scheme: RsaScheme::RsassaPssSha256, keyval, .. } => {
+            (&RSA_PSS_2048_8192_SHA256, &keyval.public)
+        }
     };
     UnparsedPublicKey::new(algorithm, public).verify(message, signature).is_ok()
 }

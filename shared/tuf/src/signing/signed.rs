@@ -55,7 +55,9 @@ impl<T: RoleDocument> Draft<T> {
     /// # Errors
     /// [`VerifyError::Unreadable`] for a document that JSON cannot hold.
     pub fn to_bytes(&self) -> Result<Bytes, VerifyError> {
-        json::to_vec(&self.document).map(Bytes::from).map_err(|error| unreadable(&self.role, &error))
+        json::to_vec(&self.document)
+            .map(Bytes::from)
+            .map_err(|error| unreadable(&self.role, &error))
     }
 
     /// The message that a key signs: the canonical form (TUF specification 4.2).
@@ -80,7 +82,11 @@ impl<T: RoleDocument> Draft<T> {
     ///
     /// # Errors
     /// Those of [`verify`]: new signatures are verified like any other.
-    pub fn sign(self, signatures: Vec<Signature>, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
+    pub fn sign(
+        self,
+        signatures: Vec<Signature>,
+        keys: &RoleKeys,
+    ) -> Result<Signed<T>, VerifyError> {
         self.prepare()?.sign(signatures, keys)
     }
 }
@@ -106,10 +112,16 @@ impl<T: RoleDocument> Prepared<T> {
     ///
     /// # Errors
     /// Those of [`verify`]: new signatures are verified like any other.
-    pub fn sign(self, signatures: Vec<Signature>, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
+    pub fn sign(
+        self,
+        signatures: Vec<Signature>,
+        keys: &RoleKeys,
+    ) -> Result<Signed<T>, VerifyError> {
         keys.expect_enough(&self.message, &signatures)?;
         let envelope = schema::Signed { signed: self.draft.document, signatures };
-        let bytes = json::to_vec(&envelope).map(Bytes::from).map_err(|error| unreadable(&self.draft.role, &error))?;
+        let bytes = json::to_vec(&envelope)
+            .map(Bytes::from)
+            .map_err(|error| unreadable(&self.draft.role, &error))?;
         Ok(Signed { role: keys.role().clone(), document: envelope.signed, bytes, unalike: None })
     }
 }
@@ -193,7 +205,11 @@ impl<T: RoleDocument> Signed<T> {
         if self.document.expires() > now {
             return Ok(self);
         }
-        Err(VerifyError::Expired { role: self.role.clone(), version: self.version(), expires: self.document.expires() })
+        Err(VerifyError::Expired {
+            role: self.role.clone(),
+            version: self.version(),
+            expires: self.document.expires(),
+        })
     }
 }
 
@@ -212,7 +228,10 @@ pub fn verify<T: RoleDocument>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T
 ///
 /// # Errors
 /// [`VerifyError::Unreadable`] or [`VerifyError::Signatures`].
-pub fn verify_published<T: RoleDocument>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
+pub fn verify_published<T: RoleDocument>(
+    bytes: Bytes,
+    keys: &RoleKeys,
+) -> Result<Signed<T>, VerifyError> {
     let envelope = T::read_file(&bytes).map_err(|error| unreadable(keys.role(), &error))?;
     let (message, unalike) = canonical_message(keys.role(), &envelope.signed)?;
     keys.expect_enough(&message, &envelope.signatures)?;

@@ -12,14 +12,14 @@ use tough::sign::Sign;
 use tufline_tuf::config::{Expiry, RemovalLimit};
 use tufline_tuf::gate::OtherParties;
 use tufline_tuf::generation::{
-    DEEPEST_BIN, Edit, FirstBins, Folding, GenerationError, Next, Others, Policy, TargetEdit, UsedUp, Versions,
-    advance, digest_of, first, imported, target_of,
+    DEEPEST_BIN, Edit, FirstBins, Folding, GenerationError, Next, Others, Policy, TargetEdit,
+    UsedUp, Versions, advance, digest_of, first, imported, target_of,
 };
 use tufline_tuf::index::{IndexEntry, Page, Place};
 use tufline_tuf::root::OnlineKeys;
 use tufline_tuf::{
-    Addressed, AddressedDraft, BinsKeys, Content, Custom, Draft, Index, Manifest, Parties, RecordedPolicy,
-    RoleDocument, RoleKeys, RoleName, Sha256, Signed, TargetName, Time, root,
+    Addressed, AddressedDraft, BinsKeys, Content, Custom, Draft, Index, Manifest, Parties,
+    RecordedPolicy, RoleDocument, RoleKeys, RoleName, Sha256, Signed, TargetName, Time, root,
 };
 
 pub fn now() -> Time {
@@ -68,7 +68,11 @@ pub fn sign<T: RoleDocument>(draft: Draft<T>, key: &EcdsaKeyPair, root: &Root) -
 }
 
 pub fn content(bytes: &str) -> Content {
-    Content { sha256: Sha256::of(bytes.as_bytes()), length: bytes.len() as u64, custom: Custom::new() }
+    Content {
+        sha256: Sha256::of(bytes.as_bytes()),
+        length: bytes.len() as u64,
+        custom: Custom::new(),
+    }
 }
 
 /// The content that `document` lists for `name`.
@@ -115,7 +119,8 @@ impl Generation {
     /// The first generation of an imported repository, in which no role may list more than `most`
     /// targets.
     pub fn imported(used_up: &UsedUp, targets: Vec<(TargetName, Content)>, most: usize) -> Self {
-        let (next, drafts) = imported(used_up, key().tuf_key(), targets, small(most, now())).unwrap();
+        let (next, drafts) =
+            imported(used_up, key().tuf_key(), targets, small(most, now())).unwrap();
         Self::begin(next, drafts)
     }
 
@@ -135,7 +140,9 @@ impl Generation {
     fn store(&mut self, next: Next, drafts: Vec<AddressedDraft>) {
         let drafts = drafts.into_iter().map(Addressed::into_record);
         self.documents.extend(drafts.map(|draft| (draft.role().clone(), draft)));
-        self.pages.extend(next.pages.into_iter().map(|page| (Sha256::of(page.bytes()), page.into_record())));
+        self.pages.extend(
+            next.pages.into_iter().map(|page| (Sha256::of(page.bytes()), page.into_record())),
+        );
         advance(&mut self.versions, &next.manifest);
         self.manifest = next.manifest;
     }
@@ -181,7 +188,8 @@ impl Generation {
 
     /// The next generation, with these changes.
     pub fn fold(&self, edits: &[TargetEdit], policy: Policy) -> Result<Self, GenerationError> {
-        let (index, _) = self.index(&edits.iter().map(|edit| Place::Name(&edit.name)).collect::<Vec<_>>());
+        let (index, _) =
+            self.index(&edits.iter().map(|edit| Place::Name(&edit.name)).collect::<Vec<_>>());
         self.fold_with(index, edits, &BTreeSet::new(), self.manifest.bins_keys(), policy)
     }
 
@@ -195,7 +203,8 @@ impl Generation {
         bins: BinsKeys,
         policy: Policy,
     ) -> Result<Self, GenerationError> {
-        let mut folding = Folding::new(&self.manifest, index, edits, renew, bins, &self.others, policy)?;
+        let mut folding =
+            Folding::new(&self.manifest, index, edits, renew, bins, &self.others, policy)?;
         let mut drafts = Vec::new();
         for (role, entry) in folding.wanted()? {
             let document = &self.documents[&role];
@@ -219,7 +228,12 @@ pub fn start() -> Generation {
 }
 
 pub fn policy(removals: Option<RemovalLimit>, now: Time) -> Policy {
-    Policy { recorded: RecordedPolicy::new(&Expiry::default(), 1000), deepest_bin: DEEPEST_BIN, removals, now }
+    Policy {
+        recorded: RecordedPolicy::new(&Expiry::default(), 1000),
+        deepest_bin: DEEPEST_BIN,
+        removals,
+        now,
+    }
 }
 
 /// A policy under which no role may list more than `most` targets.

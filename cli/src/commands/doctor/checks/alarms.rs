@@ -32,9 +32,9 @@ pub fn alarm_names(repository: &str) -> Vec<String> {
         "publication-lag",
         "serve-errors",
     ];
-    let queues = Queue::ALL
-        .into_iter()
-        .flat_map(|queue| ["dead-letters", "old-message"].map(|suffix| format!("{}-{suffix}", queue.name())));
+    let queues = Queue::ALL.into_iter().flat_map(|queue| {
+        ["dead-letters", "old-message"].map(|suffix| format!("{}-{suffix}", queue.name()))
+    });
     let stages = STAGES.iter().filter(|(stage, _)| !ASKED_BY_DEVICES.contains(stage));
     let stages = stages.map(|(stage, _)| format!("{stage}-errors"));
     let suffixes = single.map(str::to_owned).into_iter().chain(queues).chain(stages);
@@ -61,18 +61,30 @@ pub fn judge_alarms(repository: &str, alarms: &[MetricAlarm]) -> Vec<Finding> {
             }
             Some(alarm) if alarm.state_value == Some(StateValue::Alarm) => {
                 let described = alarm.alarm_description.as_deref().unwrap_or_default();
-                let (why, runbook) = described.rsplit_once(": ").unwrap_or((described, "docs/operations.md#alarms"));
-                found.push(Finding::problem(Code::Alarms, what, why, format!("its runbook is {runbook}")));
+                let (why, runbook) =
+                    described.rsplit_once(": ").unwrap_or((described, "docs/operations.md#alarms"));
+                found.push(Finding::problem(
+                    Code::Alarms,
+                    what,
+                    why,
+                    format!("its runbook is {runbook}"),
+                ));
             }
             Some(_) => {}
         }
     }
     let is_told = |alarm: &&MetricAlarm| {
-        alarm.actions_enabled != Some(false) && alarm.alarm_actions.as_ref().is_some_and(|actions| !actions.is_empty())
+        alarm.actions_enabled != Some(false)
+            && alarm.alarm_actions.as_ref().is_some_and(|actions| !actions.is_empty())
     };
     if !alarms.is_empty() && !alarms.iter().any(|alarm| is_told(&alarm)) {
         let advice = "name an SNS topic: -c alarmTopic=ARN (docs/deploy.md#be-told)";
-        found.push(Finding::warning(Code::Alarms, "the alarms", "nobody is notified when one is raised", advice));
+        found.push(Finding::warning(
+            Code::Alarms,
+            "the alarms",
+            "nobody is notified when one is raised",
+            advice,
+        ));
     }
     found
 }
@@ -96,7 +108,10 @@ mod tests {
         let mut raised = all.clone();
         raised[0] = alarm(&names[0]).state_value(StateValue::Alarm).build();
         let found = judge_alarms("T", &raised);
-        assert_eq!((found.len(), found[0].state, &*found[0].why), (1, Severity::Problem, "It lags"));
+        assert_eq!(
+            (found.len(), found[0].state, &*found[0].why),
+            (1, Severity::Problem, "It lags")
+        );
         assert_eq!(found[0].advice.as_deref(), Some("its runbook is docs/operations.md#alarm-lag"));
         assert_eq!(judge_alarms("T", &all[1..])[0].state, Severity::Warning, "one is missing");
         let unheard: Vec<MetricAlarm> =
@@ -106,6 +121,9 @@ mod tests {
 
     #[test]
     fn letters_are_counted() {
-        assert_eq!(states(&[judge_dead_letters("q", 0), judge_dead_letters("q", 1)]), [None, PROBLEM]);
+        assert_eq!(
+            states(&[judge_dead_letters("q", 0), judge_dead_letters("q", 1)]),
+            [None, PROBLEM]
+        );
     }
 }

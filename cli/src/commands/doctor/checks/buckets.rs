@@ -24,7 +24,10 @@ pub fn judge_versioning(bucket: &str, status: Option<&BucketVersioningStatus>) -
 
 /// Whether a bucket's public access block is fully on
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html>).
-pub fn judge_public_access(bucket: &str, block: Option<&PublicAccessBlockConfiguration>) -> Option<Finding> {
+pub fn judge_public_access(
+    bucket: &str,
+    block: Option<&PublicAccessBlockConfiguration>,
+) -> Option<Finding> {
     let settings = |block: &PublicAccessBlockConfiguration| {
         [
             ("BlockPublicAcls", block.block_public_acls),
@@ -34,13 +37,20 @@ pub fn judge_public_access(bucket: &str, block: Option<&PublicAccessBlockConfigu
         ]
     };
     let off = match block {
-        Some(block) => settings(block).into_iter().filter(|(_, on)| *on != Some(true)).map(|(name, _)| name).collect(),
+        Some(block) => settings(block)
+            .into_iter()
+            .filter(|(_, on)| *on != Some(true))
+            .map(|(name, _)| name)
+            .collect(),
         None => vec!["all of it"],
     };
     if off.is_empty() {
         return None;
     }
-    let why = format!("its public access block is off ({}): a policy could open it to everybody", off.join(", "));
+    let why = format!(
+        "its public access block is off ({}): a policy could open it to everybody",
+        off.join(", ")
+    );
     let advice = format!(
         "`aws s3api put-public-access-block --bucket {bucket} --public-access-block-configuration \
          BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true`"
@@ -62,7 +72,9 @@ mod tests {
         ];
         assert_eq!(states(&found), [None, PROBLEM, PROBLEM]);
         let block = || {
-            let block = PublicAccessBlockConfiguration::builder().block_public_acls(true).ignore_public_acls(true);
+            let block = PublicAccessBlockConfiguration::builder()
+                .block_public_acls(true)
+                .ignore_public_acls(true);
             block.block_public_policy(true)
         };
         let closed = block().restrict_public_buckets(true).build();

@@ -33,7 +33,9 @@ pub const ASKED_BY_DEVICES: [&str; 2] = ["serve", "pack"];
 /// them are shared by all functions.
 pub fn judge_concurrency(limit: i32, unreserved: Option<i32>) -> Finding {
     let what = "this account's Lambda functions";
-    let left = unreserved.filter(|left| *left != limit).map(|left| format!(", {left} of them not reserved"));
+    let left = unreserved
+        .filter(|left| *left != limit)
+        .map(|left| format!(", {left} of them not reserved"));
     let why = format!("{limit} at once in this region{}", left.unwrap_or_default());
     if limit >= ENOUGH_CONCURRENCY {
         return Finding::ok(Code::Concurrency, what, why);
@@ -72,26 +74,54 @@ pub fn judge_function(name: &str, seen: &FunctionStatus) -> Option<Finding> {
     let what = format!("the function {name}");
     let reason = seen.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
     if seen.reserved == Some(0) {
-        let advice = format!("let it run again: `aws lambda delete-function-concurrency --function-name {name}`");
-        return Some(Finding::problem(Code::Functions, what, "stopped by a reserved concurrency of 0", advice));
+        let advice = format!(
+            "let it run again: `aws lambda delete-function-concurrency --function-name {name}`"
+        );
+        return Some(Finding::problem(
+            Code::Functions,
+            what,
+            "stopped by a reserved concurrency of 0",
+            advice,
+        ));
     }
     match seen.state.as_deref().unwrap_or("Active") {
         // Lambda reactivates an inactive function when it is invoked.
         "Active" | "Inactive" => {}
         "Pending" => {
-            return Some(Finding::warning(Code::Functions, what, format!("Pending{reason}"), "look again in a minute"));
+            return Some(Finding::warning(
+                Code::Functions,
+                what,
+                format!("Pending{reason}"),
+                "look again in a minute",
+            ));
         }
         state => {
             let advice = "fix what the reason names, and deploy again (docs/deploy.md#update)";
-            return Some(Finding::problem(Code::Functions, what, format!("{state}{reason}"), advice));
+            return Some(Finding::problem(
+                Code::Functions,
+                what,
+                format!("{state}{reason}"),
+                advice,
+            ));
         }
     }
     match seen.update.as_deref().unwrap_or("Successful") {
         "Successful" => None,
-        "InProgress" => Some(Finding::warning(Code::Functions, what, "it is being updated", "look again in a minute")),
+        "InProgress" => Some(Finding::warning(
+            Code::Functions,
+            what,
+            "it is being updated",
+            "look again in a minute",
+        )),
         update => {
-            let why = format!("its last update is {update}{reason}; it still runs the code from before");
-            Some(Finding::problem(Code::Functions, what, why, "deploy again (docs/deploy.md#update)"))
+            let why =
+                format!("its last update is {update}{reason}; it still runs the code from before");
+            Some(Finding::problem(
+                Code::Functions,
+                what,
+                why,
+                "deploy again (docs/deploy.md#update)",
+            ))
         }
     }
 }
@@ -103,7 +133,9 @@ pub fn judge_recursion(name: &str, is_allowed: bool) -> Option<Finding> {
         return None;
     }
     let why = "Lambda stops a chain of about 16 of its calls, which stops large uploads and bursts";
-    let advice = format!("`aws lambda put-function-recursion-config --function-name {name} --recursive-loop Allow`");
+    let advice = format!(
+        "`aws lambda put-function-recursion-config --function-name {name} --recursive-loop Allow`"
+    );
     Some(Finding::problem(Code::Recursion, format!("the function {name}"), why, advice))
 }
 
@@ -122,16 +154,28 @@ pub struct Trigger {
 /// (<https://docs.aws.amazon.com/lambda/latest/api/API_EventSourceMappingConfiguration.html>).
 pub fn judge_trigger(queue: &str, function: &str, triggers: &[Trigger]) -> Option<Finding> {
     let what = format!("the queue {queue}");
-    let Some(trigger) = triggers.iter().find(|trigger| trigger.state == "Enabled").or(triggers.first()) else {
+    let Some(trigger) =
+        triggers.iter().find(|trigger| trigger.state == "Enabled").or(triggers.first())
+    else {
         let why = format!("nothing hands its messages to {function}");
-        return Some(Finding::problem(Code::Triggers, what, why, "deploy again (docs/deploy.md#update)"));
+        return Some(Finding::problem(
+            Code::Triggers,
+            what,
+            why,
+            "deploy again (docs/deploy.md#update)",
+        ));
     };
     let Trigger { uuid, state, result } = trigger;
     match state.as_str() {
         "Enabled" => {
             let result = result.as_ref().filter(|result| result.starts_with("PROBLEM"))?;
             let advice = format!("look at the log of {function}, and at what its role may do");
-            Some(Finding::problem(Code::Triggers, what, format!("handing over fails: {result}"), advice))
+            Some(Finding::problem(
+                Code::Triggers,
+                what,
+                format!("handing over fails: {result}"),
+                advice,
+            ))
         }
         "Creating" | "Enabling" | "Updating" => {
             let why = format!("its event source mapping is {state}");
@@ -139,7 +183,8 @@ pub fn judge_trigger(queue: &str, function: &str, triggers: &[Trigger]) -> Optio
         }
         _ => {
             let why = format!("its event source mapping is {state}: its messages wait");
-            let advice = format!("`aws lambda update-event-source-mapping --uuid {uuid} --enabled`");
+            let advice =
+                format!("`aws lambda update-event-source-mapping --uuid {uuid} --enabled`");
             Some(Finding::problem(Code::Triggers, what, why, advice))
         }
     }
@@ -169,7 +214,10 @@ mod tests {
     #[test]
     fn a_new_accounts_concurrency_is_too_little() {
         assert_eq!(judge_concurrency(1000, Some(1000)).why, "1000 at once in this region");
-        assert_eq!(judge_concurrency(1000, Some(996)).why, "1000 at once in this region, 996 of them not reserved");
+        assert_eq!(
+            judge_concurrency(1000, Some(996)).why,
+            "1000 at once in this region, 996 of them not reserved"
+        );
         let new = judge_concurrency(10, Some(10));
         assert!(new.state == Severity::Warning && new.advice.unwrap().contains("L-B99A9384"));
     }
@@ -178,7 +226,10 @@ mod tests {
     fn a_function_runs_unless_it_is_stopped_or_broken() {
         let seen = |state: &str, update: &str, reserved| {
             let (state, update) = (Some(state.into()), Some(update.into()));
-            judge_function("f", &FunctionStatus { state, update, reserved, ..FunctionStatus::default() })
+            judge_function(
+                "f",
+                &FunctionStatus { state, update, reserved, ..FunctionStatus::default() },
+            )
         };
         let found = [
             judge_function("f", &FunctionStatus::default()),
@@ -191,7 +242,10 @@ mod tests {
             seen("Active", "Successful", Some(0)),
         ];
         assert_eq!(states(&found), [None, None, None, WARNING, PROBLEM, WARNING, PROBLEM, PROBLEM]);
-        assert_eq!(states(&[judge_recursion("f", true), judge_recursion("f", false)]), [None, PROBLEM]);
+        assert_eq!(
+            states(&[judge_recursion("f", true), judge_recursion("f", false)]),
+            [None, PROBLEM]
+        );
     }
 
     #[test]
@@ -219,7 +273,10 @@ mod tests {
     #[test]
     fn refresh_needs_one_schedule_that_is_enabled() {
         let of = |state| ("s".to_owned(), Some(state));
-        assert_eq!(judge_schedule("f", &[of(ScheduleState::Disabled), of(ScheduleState::Enabled)]).state, Severity::Ok);
+        assert_eq!(
+            judge_schedule("f", &[of(ScheduleState::Disabled), of(ScheduleState::Enabled)]).state,
+            Severity::Ok
+        );
         assert_eq!(judge_schedule("f", &[of(ScheduleState::Disabled)]).state, Severity::Problem);
         assert_eq!(judge_schedule("f", &[("s".into(), None)]).state, Severity::Problem);
         assert_eq!(judge_schedule("f", &[]).state, Severity::Problem);

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_kms::types::{GrantListEntry, GrantOperation, KeyMetadata, KeySpec, KeyState, KeyUsageType};
+use aws_sdk_kms::types::{
+    GrantListEntry, GrantOperation, KeyMetadata, KeySpec, KeyState, KeyUsageType,
+};
 use tufline_tuf::Time;
 
 use crate::commands::doctor::policy;
@@ -13,10 +15,12 @@ use crate::commands::doctor::report::{Code, Finding};
 /// only a warning if the role has another that can: it may have been replaced.
 pub fn judge_key(role: &str, id: &str, key: &KeyMetadata, has_another: bool) -> Option<Finding> {
     let what = format!("the {role} key {id}");
-    if key.key_usage != Some(KeyUsageType::SignVerify) || key.key_spec != Some(KeySpec::EccNistP256) {
+    if key.key_usage != Some(KeyUsageType::SignVerify) || key.key_spec != Some(KeySpec::EccNistP256)
+    {
         let usage = key.key_usage.as_ref().map_or("unknown", KeyUsageType::as_str);
         let spec = key.key_spec.as_ref().map_or("unknown", KeySpec::as_str);
-        let why = format!("it is of usage {usage} and spec {spec}: no document can be signed with it");
+        let why =
+            format!("it is of usage {usage} and spec {spec}: no document can be signed with it");
         let advice = "name a key of usage SIGN_VERIFY and spec ECC_NIST_P256 (docs/keys.md)";
         return Some(Finding::problem(Code::Keys, what, why, advice));
     }
@@ -24,7 +28,10 @@ pub fn judge_key(role: &str, id: &str, key: &KeyMetadata, has_another: bool) -> 
     let (why, advice) = match key.key_state {
         Some(KeyState::Enabled) => return None,
         Some(KeyState::PendingDeletion) => {
-            let deletion = key.deletion_date.map(|date| format!(" on {}", day(date.secs()))).unwrap_or_default();
+            let deletion = key
+                .deletion_date
+                .map(|date| format!(" on {}", day(date.secs())))
+                .unwrap_or_default();
             let why = format!("it will be deleted{deletion}, and no longer signs");
             let advice = format!(
                 "`aws kms cancel-key-deletion --key-id {id}`, and then `aws kms enable-key \
@@ -32,9 +39,10 @@ pub fn judge_key(role: &str, id: &str, key: &KeyMetadata, has_another: bool) -> 
             );
             (why, advice)
         }
-        Some(KeyState::Disabled) => {
-            ("it is disabled, and no longer signs".into(), format!("`aws kms enable-key --key-id {id}`"))
-        }
+        Some(KeyState::Disabled) => (
+            "it is disabled, and no longer signs".into(),
+            format!("`aws kms enable-key --key-id {id}`"),
+        ),
         _ => (format!("it is {state}, and no longer signs"), "look at it in KMS".into()),
     };
     Some(if has_another {
@@ -65,26 +73,43 @@ pub fn judge_key_policy(
         Ok(found) => found,
         Err(error) => {
             let why = format!("its policy can't be read: {error}");
-            return vec![Finding::problem(Code::KeyPolicies, what, why, "deploy again (docs/deploy.md#update)")];
+            return vec![Finding::problem(
+                Code::KeyPolicies,
+                what,
+                why,
+                "deploy again (docs/deploy.md#update)",
+            )];
         }
     };
     let strangers = found.difference(expected).map(|stranger| {
-        let (why, advice) =
-            (format!("{stranger} may sign with it"), format!("take that out of the key's policy: {allowed} may"));
+        let (why, advice) = (
+            format!("{stranger} may sign with it"),
+            format!("take that out of the key's policy: {allowed} may"),
+        );
         Finding::problem(Code::KeyPolicies, what.clone(), why, advice)
     });
     let missing = expected.difference(&found).map(|missing| {
         let why = format!("{missing} may not sign with it, and has to");
-        Finding::problem(Code::KeyPolicies, what.clone(), why, "deploy again, which restores the key's policy")
+        Finding::problem(
+            Code::KeyPolicies,
+            what.clone(),
+            why,
+            "deploy again, which restores the key's policy",
+        )
     });
     let granted = grants.iter().filter_map(|grant| {
         let operations = grant.operations.as_deref().unwrap_or_default();
         operations.contains(&GrantOperation::Sign).then(|| {
             let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "somebody".into());
-            let grantee = grant.grantee_principal.as_ref().or(grant.grantee_service_principal.as_ref()).cloned();
+            let grantee = grant
+                .grantee_principal
+                .as_ref()
+                .or(grant.grantee_service_principal.as_ref())
+                .cloned();
             let why = format!("a grant lets {} sign with it", text(&grantee));
             let grant = text(&grant.grant_id);
-            let advice = format!("`aws kms revoke-grant --key-id {id} --grant-id {grant}`: {allowed} may");
+            let advice =
+                format!("`aws kms revoke-grant --key-id {id} --grant-id {grant}`: {allowed} may");
             Finding::problem(Code::KeyPolicies, what.clone(), why, advice)
         })
     });
@@ -101,7 +126,10 @@ mod tests {
     #[test]
     fn a_key_signs_while_it_is_enabled_and_of_the_right_kind() {
         let of = |state: KeyState, spec: KeySpec| {
-            let key = KeyMetadata::builder().key_id("k").key_usage(KeyUsageType::SignVerify).key_spec(spec);
+            let key = KeyMetadata::builder()
+                .key_id("k")
+                .key_usage(KeyUsageType::SignVerify)
+                .key_spec(spec);
             key.key_state(state).build().unwrap()
         };
         let p256 = |state| of(state, KeySpec::EccNistP256);
@@ -120,7 +148,8 @@ mod tests {
     #[test]
     fn only_the_expected_roles_may_sign() {
         let policy = |signers: &[&str]| {
-            let sign = json!({"Effect": "Allow", "Action": "kms:Sign", "Principal": {"AWS": signers}});
+            let sign =
+                json!({"Effect": "Allow", "Action": "kms:Sign", "Principal": {"AWS": signers}});
             json!({"Statement": [sign]}).to_string()
         };
         let expected = BTreeSet::from(["arn:sign".to_owned()]);

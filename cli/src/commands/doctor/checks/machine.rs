@@ -26,7 +26,9 @@ pub fn judge_clock(ours: Time, theirs: Time) -> Finding {
     let advice = "set it by NTP";
     match seconds {
         0..=USUAL_SKEW_SECONDS => Finding::ok(Code::Clock, what, "right to within 30 s of AWS's"),
-        seconds if seconds < REFUSED_SKEW_SECONDS => Finding::warning(Code::Clock, what, why, advice),
+        seconds if seconds < REFUSED_SKEW_SECONDS => {
+            Finding::warning(Code::Clock, what, why, advice)
+        }
         _ => {
             let why = format!("{why}: AWS refuses requests signed by such a clock");
             Finding::problem(Code::Clock, what, why, advice)
@@ -38,10 +40,14 @@ pub fn judge_clock(ours: Time, theirs: Time) -> Finding {
 pub fn judge_version(deployed: Option<&str>, ours: &str) -> Finding {
     let what = format!("this command line, {ours}");
     match deployed {
-        Some(deployed) if deployed == ours => Finding::ok(Code::Version, what, "the version that is deployed"),
+        Some(deployed) if deployed == ours => {
+            Finding::ok(Code::Version, what, "the version that is deployed")
+        }
         Some(deployed) => {
             let why = format!("{deployed} is deployed");
-            let advice = format!("use the command line of {deployed}, or deploy {ours} (docs/deploy.md#update)");
+            let advice = format!(
+                "use the command line of {deployed}, or deploy {ours} (docs/deploy.md#update)"
+            );
             Finding::warning(Code::Version, what, why, advice)
         }
         None => Finding::unchecked(

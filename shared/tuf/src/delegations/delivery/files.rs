@@ -94,11 +94,17 @@ pub fn named_below(bytes: &[u8]) -> Vec<RoleName> {
 /// A [`Rejection`] that says why it could not.
 pub fn check_form(role: &RoleName, bytes: &[u8]) -> Result<(), Rejection> {
     if bytes.len() as u64 > LARGEST_DELIVERY {
-        return Err(refuse(role, &format!("it has more than {LARGEST_DELIVERY} bytes; list fewer targets")));
+        return Err(refuse(
+            role,
+            &format!("it has more than {LARGEST_DELIVERY} bytes; list fewer targets"),
+        ));
     }
-    foreign::read::<Targets>(bytes)
-        .map(drop)
-        .map_err(|why| refuse(role, &format!("it is not a signed targets document that all clients read alike: {why}")))
+    foreign::read::<Targets>(bytes).map(drop).map_err(|why| {
+        refuse(
+            role,
+            &format!("it is not a signed targets document that all clients read alike: {why}"),
+        )
+    })
 }
 
 /// The rejection of a file that a party delivered.

@@ -28,11 +28,15 @@ pub fn follow(
     rules: DeliveryRules,
 ) -> Result<(), String> {
     let mut next = Parties { made: after.made, ..before.decided(decisions) };
-    let touched: BTreeSet<RoleName> =
-        changes.keys().filter_map(|role| after.party_of(role).map(|(own, _)| own.clone())).collect();
+    let touched: BTreeSet<RoleName> = changes
+        .keys()
+        .filter_map(|role| after.party_of(role).map(|(own, _)| own.clone()))
+        .collect();
     for own in touched {
         let documents = |parties: &Parties| {
-            let documents = parties.roles_of(&own).map(|role| (role.clone(), parties.documents.get(role).cloned()));
+            let documents = parties
+                .roles_of(&own)
+                .map(|role| (role.clone(), parties.documents.get(role).cloned()));
             documents.collect::<BTreeMap<_, _>>()
         };
         let Some(party) = next.parties.get(&own) else { continue };
@@ -61,16 +65,23 @@ impl Parties {
     /// The parties after [`judge_files`] judged the files of `role`, and the changes that this
     /// makes.
     #[must_use]
-    pub fn take(&self, role: &RoleName, judged: &Judged) -> (Self, BTreeMap<RoleName, PartyChange>) {
+    pub fn take(
+        &self,
+        role: &RoleName,
+        judged: &Judged,
+    ) -> (Self, BTreeMap<RoleName, PartyChange>) {
         let (mut next, mut changes) = (self.clone(), BTreeMap::new());
-        let Some(party) = next.parties.get_mut(role).filter(|party| party.state != PartyState::Removed) else {
+        let Some(party) =
+            next.parties.get_mut(role).filter(|party| party.state != PartyState::Removed)
+        else {
             return (next, changes);
         };
         let before = party.state;
         match &judged.documents {
             Some(taken) => {
                 party.state = PartyState::Listed;
-                let below: BTreeSet<RoleName> = taken.keys().filter(|below| *below != role).cloned().collect();
+                let below: BTreeSet<RoleName> =
+                    taken.keys().filter(|below| *below != role).cloned().collect();
                 party.below = below;
                 for (role, taken) in taken.iter().filter(|(_, taken)| taken.is_new) {
                     let document = PartyDocument::of(&taken.signed);
@@ -91,7 +102,11 @@ impl Parties {
         }
         let state = party.state;
         if state != before {
-            changes.entry(role.clone()).or_insert(PartyChange { state, document: None, upload: None });
+            changes.entry(role.clone()).or_insert(PartyChange {
+                state,
+                document: None,
+                upload: None,
+            });
         }
         (next, changes)
     }

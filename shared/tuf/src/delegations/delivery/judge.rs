@@ -16,9 +16,12 @@ use tough::schema::{DelegatedRole, Delegations, PathSet, Targets};
 use super::super::names::is_below;
 use super::super::parties::{Party, PartyDocument};
 use super::files::{
-    Delivered, DeliveryRules, Effort, Files, Judged, LEAST_LIFE, MOST_ROLES, Taken, check_form, refuse,
+    Delivered, DeliveryRules, Effort, Files, Judged, LEAST_LIFE, MOST_ROLES, Taken, check_form,
+    refuse,
 };
-use crate::primitives::{Pattern, Rejection, RoleName, Sha256, TargetName, custom, seconds_between};
+use crate::primitives::{
+    Pattern, Rejection, RoleName, Sha256, TargetName, custom, seconds_between,
+};
 use crate::signing::{RoleKeys, Signed, verify_published};
 
 /// How often the new file of a role is tried, each time below another delegating document. After
@@ -36,11 +39,21 @@ pub fn judge_files(
     rules: DeliveryRules,
 ) -> Judged {
     let (rejections, tries, verified) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut judge = Judge { documents, files, rules, rejections, tries, verified, effort: Effort::default() };
+    let mut judge =
+        Judge { documents, files, rules, rejections, tries, verified, effort: Effort::default() };
     let taken = match party.delegation(role) {
         Ok(delegations) => {
             let paths = vec![party.paths.clone()];
-            judge.role(role, &Above { document: None, delegations: &delegations, paths, depth: 0, takes_new: true })
+            judge.role(
+                role,
+                &Above {
+                    document: None,
+                    delegations: &delegations,
+                    paths,
+                    depth: 0,
+                    takes_new: true,
+                },
+            )
         }
         Err(error) => Err(error.to_string()),
     };
@@ -52,7 +65,8 @@ pub fn judge_files(
             Some(Some(taken)) if taken.signed.bytes() == bytes => _ = rejections.remove(other),
             Some(Some(_)) => {}
             _ => {
-                let why = format!("no document of {role} delegates to it; that must be delivered first");
+                let why =
+                    format!("no document of {role} delegates to it; that must be delivered first");
                 rejections.entry(other.clone()).or_insert_with(|| refuse(other, &why));
             }
         }
@@ -108,9 +122,19 @@ impl Judge<'_> {
         let (delivered, included) = (self.files.delivered.get(role), self.files.included.get(role));
         let takes_new = above.takes_new && self.may_try(role);
         if let Some(Delivered { bytes, upload }) = delivered.filter(|_| takes_new) {
-            let is_new = self.documents.get(role).is_none_or(|document| document.sha256 != Sha256::of(bytes));
-            let newest = self.documents.get(role).filter(|_| is_new).map_or(0, |document| document.version);
-            match self.document(role, bytes, newest, above, Origin { is_delivered: true, takes_new: true }) {
+            let is_new = self
+                .documents
+                .get(role)
+                .is_none_or(|document| document.sha256 != Sha256::of(bytes));
+            let newest =
+                self.documents.get(role).filter(|_| is_new).map_or(0, |document| document.version);
+            match self.document(
+                role,
+                bytes,
+                newest,
+                above,
+                Origin { is_delivered: true, takes_new: true },
+            ) {
                 Ok((signed, mut tree)) => {
                     let upload = upload.clone().filter(|_| is_new);
                     tree.insert(role.clone(), Taken { signed, upload, is_new });
@@ -191,7 +215,9 @@ impl Judge<'_> {
                     takes_new: found.takes_new,
                 };
                 let found = self.role(&name, &below);
-                tree.extend(found.map_err(|why| format!("it delegates to {name}, which can't be used: {why}"))?);
+                tree.extend(found.map_err(|why| {
+                    format!("it delegates to {name}, which can't be used: {why}")
+                })?);
                 if tree.len() >= MOST_ROLES {
                     return Err(too_many());
                 }
@@ -217,11 +243,16 @@ impl Judge<'_> {
                 return signed(role, bytes, above.delegations);
             }
             check_form(role, bytes).map_err(|rejection| rejection.reason)?;
-            let signed = signed(role, bytes, above.delegations)?.expect_alike().map_err(|error| error.to_string())?;
+            let signed = signed(role, bytes, above.delegations)?
+                .expect_alike()
+                .map_err(|error| error.to_string())?;
             check_customs(signed.document())?;
             Ok(signed)
         };
-        self.verified.entry((role.clone(), digest, is_delivered, above.document)).or_insert_with(verify).clone()
+        self.verified
+            .entry((role.clone(), digest, is_delivered, above.document))
+            .or_insert_with(verify)
+            .clone()
     }
 
     /// The roles to which a party's document delegates, with their patterns. They are `depth`
@@ -248,7 +279,9 @@ impl Judge<'_> {
                 ));
             }
             if all.iter().any(|(other, _)| *other == name) {
-                return Err(format!("it delegates to {name} twice; name all its paths in one entry"));
+                return Err(format!(
+                    "it delegates to {name} twice; name all its paths in one entry"
+                ));
             }
             all.push((name, own));
         }
@@ -256,7 +289,11 @@ impl Judge<'_> {
     }
 
     /// One role to which a party's document delegates, with its patterns.
-    fn delegated_to(&self, role: &RoleName, below: &DelegatedRole) -> Result<(RoleName, Vec<Pattern>), String> {
+    fn delegated_to(
+        &self,
+        role: &RoleName,
+        below: &DelegatedRole,
+    ) -> Result<(RoleName, Vec<Pattern>), String> {
         let name = &below.name;
         if !self.rules.nested {
             return Err(format!(
@@ -264,8 +301,9 @@ impl Judge<'_> {
                  further; leave that out, or set nested_delegations"
             ));
         }
-        let name: RoleName =
-            name.parse().map_err(|error| format!("it delegates to a role with an invalid name: {error}"))?;
+        let name: RoleName = name
+            .parse()
+            .map_err(|error| format!("it delegates to a role with an invalid name: {error}"))?;
         if !is_below(&name, role) {
             return Err(format!(
                 "it delegates to {name}; call it {role}--SOMETHING, since all parties share one \
@@ -294,8 +332,11 @@ fn too_many() -> String {
 /// digest is a SHA-256.
 fn check_targets(document: &Targets, paths: &[Vec<Pattern>]) -> Result<(), String> {
     for (name, target) in &document.targets {
-        let name: TargetName = name.raw().parse().map_err(|rejection: Rejection| rejection.reason)?;
-        if let Some(allowed) = paths.iter().find(|paths| !paths.iter().any(|path| path.allows(name.as_str()))) {
+        let name: TargetName =
+            name.raw().parse().map_err(|rejection: Rejection| rejection.reason)?;
+        if let Some(allowed) =
+            paths.iter().find(|paths| !paths.iter().any(|path| path.allows(name.as_str())))
+        {
             let allowed: Vec<&str> = allowed.iter().map(Pattern::as_str).collect();
             return Err(format!(
                 "it lists {name}, and may list {} only, where '*' does not match '/'",
@@ -320,7 +361,11 @@ fn check_customs(document: &Targets) -> Result<(), String> {
 }
 
 /// The document, verified under the keys that `delegations` list.
-fn signed(role: &RoleName, bytes: &Bytes, delegations: &Delegations) -> Result<Signed<Targets>, String> {
+fn signed(
+    role: &RoleName,
+    bytes: &Bytes,
+    delegations: &Delegations,
+) -> Result<Signed<Targets>, String> {
     let keys = RoleKeys::in_delegations(delegations, role);
     keys.and_then(|keys| verify_published(bytes.clone(), &keys)).map_err(|error| error.to_string())
 }

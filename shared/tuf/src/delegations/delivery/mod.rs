@@ -13,8 +13,8 @@ mod follow;
 mod judge;
 
 pub use files::{
-    Delivered, DeliveryRules, Effort, Files, Judged, LARGEST_DELIVERY, LEAST_LIFE, Taken, check_form, named_below,
-    refuse,
+    Delivered, DeliveryRules, Effort, Files, Judged, LARGEST_DELIVERY, LEAST_LIFE, Taken,
+    check_form, named_below, refuse,
 };
 pub use follow::follow;
 pub use judge::judge_files;
