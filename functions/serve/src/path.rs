@@ -11,7 +11,7 @@ pub enum Resource {
     Metadata(Key),
     /// A target's bytes. There are two digests if the path can be read in both layouts.
     Target(Vec<Sha256>),
-    /// The chunks of a target, likewise.
+    /// The chunks of a target. There are two digests in the same case as for the bytes.
     Chunks(Vec<Sha256>),
 }
 

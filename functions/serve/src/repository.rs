@@ -31,7 +31,7 @@ const ASK_AGAIN: &str = "no-cache";
 /// a new root for longer than [`LONGEST_HIDDEN_SECONDS`].
 const FOR_SECONDS: &str = "max-age=5";
 
-/// Chunks that are not there: they may be made soon, or never be made.
+/// `Cache-Control` of chunks that do not exist: they may be made soon, or never.
 const FOR_A_MINUTE: &str = "max-age=60";
 
 pub(crate) const NEVER: &str = "no-store";
@@ -43,7 +43,7 @@ pub struct ServedRepository {
     pub store: Arc<dyn Store>,
     /// The bytes of the targets.
     pub blobs: Arc<dyn Blobs>,
-    /// The chunks of targets that have any.
+    /// The chunks of targets, for targets that have chunks.
     pub chunks: Arc<dyn Chunks>,
     /// How to answer with something too large for one answer; `None` if answers may have any
     /// length.
@@ -61,8 +61,9 @@ pub struct ServedRepository {
 pub struct Redirects {
     /// Makes the links to the bucket.
     pub links: Arc<dyn Links>,
-    /// Targets of which more than this is asked for are redirected, in bytes, and chunks of which there are more, whatever
-    /// is asked for: a device asks for many parts of them, by one link.
+    /// The limit above which devices are redirected, in bytes. For a target it is the length of the
+    /// requested part. For chunks it is their whole length, since a device asks for many parts of
+    /// them by one link.
     pub inline_targets: u64,
     /// Metadata longer than this is redirected, in bytes.
     pub inline_metadata: u64,
@@ -95,7 +96,7 @@ pub struct BlobPart {
     end: u64,
 }
 
-/// What never changes once it is there, and may be long.
+/// An object that never changes once it exists, and may be long.
 #[derive(Clone, Copy)]
 enum Served {
     Blob(Sha256),
@@ -110,7 +111,8 @@ impl Served {
         }
     }
 
-    /// Chunks are another representation with each length that they can have: they can be packed more or less.
+    /// The tag of the object. Chunks of one blob may be compressed differently and so have another
+    /// length; the tag tells these representations apart.
     fn tag(self, length: u64) -> String {
         match self {
             Self::Blob(sha256) => format!("\"{sha256}\""),

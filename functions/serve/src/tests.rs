@@ -70,7 +70,7 @@ impl World {
         sha256
     }
 
-    /// Stores the chunks of a blob that needs not be there; answers its digest.
+    /// Stores the chunks of a blob that need not exist, and returns the blob's digest.
     async fn chunks(&self, bytes: &[u8]) -> Sha256 {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();

@@ -61,7 +61,7 @@ pub enum Key {
     },
     /// `blobs/<sha256>`: the bytes of a target.
     Blob(Sha256),
-    /// `chunks/<sha256>`: the list of a blob's chunks, and behind it the packed chunks.
+    /// `chunks/<sha256>`: the list of a blob's chunks, and behind it the compressed chunks.
     Chunks(Sha256),
     /// `incoming/<sha256 of the name>/<upload version>`: a copy that is being hashed.
     Incoming(UploadKey),

@@ -263,19 +263,21 @@ pub trait Blobs: Send + Sync {
     async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>>;
 }
 
-/// The chunks of blobs: for each blob one object, the list of its chunks and behind it the packed chunks.
+/// The chunks of blobs. A blob that has chunks has one object: the list of the chunks, and behind
+/// it the compressed chunks.
 ///
-/// *Invariant*: they are there as a whole or not at all, and are never replaced.
+/// *Invariant*: a blob's chunks are stored as a whole or not at all, and are never replaced.
 #[async_trait]
 pub trait Chunks: Send + Sync {
-    /// How many bytes the chunks of a blob have, with their list; `None` where it has none.
+    /// The length of a blob's chunks with their list, in bytes; `None` if the blob has no chunks.
     async fn length(&self, sha256: &Sha256) -> Result<Option<u64>>;
-    /// These bytes from `offset`, at most `length` of them; `None` where the blob has no chunks.
+    /// Reads at most `length` of these bytes, from `offset`; `None` if the blob has no chunks.
     async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>>;
-    /// Stores what is in the file at `path` as the chunks of a blob, unless it has some already. Nobody
-    /// else writes to the file, and it may be moved away.
+    /// Stores the file at `path` as the chunks of a blob, unless the blob has chunks already. The
+    /// caller must not let anybody else write to the file. The port may move the file away.
     ///
-    /// [`Written::Lost`] may also mean that an earlier try of this very call was applied and its reply lost.
+    /// [`Written::Lost`] may also mean that an earlier try of this very call was applied and its
+    /// reply lost.
     async fn create(&self, sha256: &Sha256, path: &Path) -> Result<Written>;
 }
 

@@ -1,7 +1,8 @@
 //! The functions that answer devices, serve and pack, behind an API Gateway HTTP API with payload
 //! format 2.0
 //! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>),
-//! and chunk, which cuts blobs for them when its queue says so: it compresses as pack does.
+//! and chunk, which cuts blobs into chunks as its queue asks. Chunk is here because it compresses
+//! as pack does.
 //! `_HANDLER` says which of the three this function is.
 
 #![allow(clippy::multiple_crate_versions)]
@@ -79,10 +80,11 @@ fn packs() -> Result<Option<Arc<Packs>>> {
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-ephemeral-storage.html>).
 const SCRATCH: &str = "/tmp";
 
-/// What chunk's run needs after it has packed the last chunk: to hash and to store a gibibyte, in two tries.
+/// How much time a run of chunk needs after it has compressed the last chunk: to hash a gibibyte,
+/// and to store it in two tries.
 const LAST_STEPS: Duration = Duration::from_mins(2);
 
-/// What cuts blobs.
+/// The ports and settings with which chunk cuts blobs.
 fn chunker() -> Result<Chunker> {
     let resources = Resources::from_variables(variable);
     let clients = Clients::of_function(variable, Patience::default())?;
@@ -95,7 +97,7 @@ fn chunker() -> Result<Chunker> {
     })
 }
 
-/// Cuts what a batch is about.
+/// Cuts the blobs that a batch of messages names.
 async fn chunk(chunker: &Chunker, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
     let deadline = i64::try_from(event.context.deadline)
         .ok()

@@ -137,7 +137,8 @@ pub async fn read_draft(
     }
 }
 
-/// The documents of all roles of the repository's own in a generation, and what could not be read of them.
+/// Reads the documents of all the repository's own roles in a generation. The second value says
+/// which roles could not be read, and why.
 pub(crate) async fn readable_documents(
     store: &dyn Store,
     manifest: &Manifest,

@@ -1,4 +1,4 @@
-//! The blobs that are listed, for those who do something with each.
+//! Finds the blobs that targets list, for operations that handle each of them.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,11 @@ use crate::state::index::readable_documents;
 use crate::state::parties::{included_bytes, parse_targets, read_parties};
 use crate::state::pending::Tip;
 
-/// The blobs of all targets in the newest generation, the repository's own and other parties', with their lengths in bytes. Those of a role
-/// that can't be read are left out.
+/// The blobs of all targets in the newest generation, the repository's own and other parties', with
+/// their lengths in bytes. If a role cannot be read, its blobs are left out.
 ///
 /// # Errors
-/// The ledger can't be read.
+/// The ledger cannot be read.
 pub async fn listed_blobs(store: &dyn Store) -> Result<BTreeMap<Sha256, u64>> {
     let tip = Tip::read(store).await?;
     let (documents, unread) = readable_documents(store, tip.newest()).await;

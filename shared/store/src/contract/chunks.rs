@@ -1,4 +1,4 @@
-//! What [`Chunks`] promises.
+//! The contract of [`Chunks`].
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,11 @@ use tufline_tuf::Sha256;
 use super::at_once::AT_ONCE;
 use crate::port::{Chunks, Written};
 
-/// Checks the port. There must be no chunks yet. Files to store are made in the folder `scratch`.
+/// Checks the port, which must not have any chunks yet. Files to store are made in the folder
+/// `scratch`.
 ///
 /// # Panics
-/// Where it breaks a promise.
+/// If the port breaks its contract.
 pub async fn chunks(chunks: &dyn Chunks, scratch: &Path) {
     missing_chunks_are_none(chunks).await;
     what_is_stored_comes_back(chunks, scratch).await;
@@ -24,7 +25,7 @@ fn file(scratch: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// Some that the port has moved away, and some that it left.
+/// Removes a file, if the port has not moved it away.
 fn remove(path: &Path) {
     drop(std::fs::remove_file(path));
 }
