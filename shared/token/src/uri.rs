@@ -173,7 +173,7 @@ mod tests {
             ("pkcs11:token;object=b?module-path=/a.so", "token has no value"),
             ("pkcs11:token=%ff;object=b?module-path=/a.so", "is not UTF-8"),
             ("pkcs11:token=a;slot-id=1?module-path=/a.so", "slot-id is not known"),
-            ("pkcs11:token=a;object=b;type=cert?module-path=/a.so", "type cert"),
+            ("pkcs11:token=a;object=b;type=cert?module-path=/a.so", "type is cert"),
             ("pkcs11:token=a;object=b?module-name=a", "only module-path is"),
         ] {
             let error = text.parse::<KeyUri>().unwrap_err().to_string();

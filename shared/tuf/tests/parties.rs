@@ -242,7 +242,7 @@ fn what_not_all_clients_read_alike_is_refused() {
         }),
         ("go-tuf takes Version", |document| _ = document._extra.insert("Version".into(), 1.into())),
         ("spec_version", |document| document.spec_version = "1.0.0-rc".into()),
-        ("lower case", |document| {
+        ("lower-case", |document| {
             let target = document.targets.values_mut().next().unwrap();
             target.hashes =
                 serde_json::from_value(serde_json::json!({"sha256": "AB".repeat(32)})).unwrap();
