@@ -155,7 +155,7 @@ def test_a_circle_of_redirects_is_told_as_one(place: Place):
     place.server.answer = lambda request: 307 if request.path.endswith("/timestamp.json") else None
     place.server.location = f"{place.url}timestamp.json"
     error = one_line_error(place.mirror())
-    assert f"cannot get {place.url}timestamp.json: it leads elsewhere again and again" in error, error
+    assert f"cannot get {place.url}timestamp.json: too many redirects" in error, error
     place.leaves_nothing()
 
 
@@ -182,7 +182,7 @@ def of_a_stranger(foreign: ForeignRepository) -> None:
 @pytest.mark.parametrize("lies", [junk, of_a_stranger])
 def test_a_root_that_counts_as_absent_is_reported_once(place: Place, lies: Callable[[ForeignRepository], None]):
     lies(place.foreign)
-    told = "2.root.json there is no root that follows, and counts as absent"
+    told = "2.root.json there does not follow as a root, and counts as absent"
     for command in (place.mirror, place.import_):
         done = command()
         assert done.returncode == DONE, done.stderr

@@ -230,7 +230,7 @@ def init(folder: Path, key: Path) -> subprocess.CompletedProcess:
 def is_refused_for_its_kind(error: str, kind: str, bits: int) -> None:
     """Checks that the key is refused at once, and that the message suggests nothing that would end
     in the same refusal."""
-    assert f"a key of {kind}, " in error and ACCEPTED.format(bits) in error, error
+    assert f"a key of {kind}; " in error and ACCEPTED.format(bits) in error, error
     assert not re.search("ssh-keygen|openssl|convert", error), error
 
 

@@ -68,6 +68,7 @@ COMMANDS: dict[str, Arguments] = {
     "status --json": lambda bench: bench.place,
     "reconcile": lambda bench: bench.place,
     "accept-removals": lambda bench: bench.place,
+    "chunk": lambda bench: bench.place,
     "mirror": lambda bench: [bench.new(), *bench.place],
     "import": lambda bench: [
         bench.folder.data / "repository", "--root", bench.folder.data / "root.json", "--targets", bench.folder.data, "--data", bench.new(),

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, mpsc};
 use tufline_chunk::{Chunked, Chunker, is_cut};
 use tufline_folder::FolderChunks;
 use tufline_pipeline::state::listed_blobs::listed_blobs;
-use tufline_store::{Blob, Blobs, Clock, Kept, Result, Source, Store, Upload};
+use tufline_store::{Blob, Blobs, Clock, Event, Events, Kept, Result, Source, Store, Upload};
 use tufline_tuf::{Sha256, Time};
 
 /// The blobs that wait to be cut. If the process ends, the next start finds them again.
@@ -99,5 +99,33 @@ impl Blobs for ToldBlobs {
 
     async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>> {
         self.blobs.read(sha256, offset, length).await
+    }
+}
+
+/// Events; asks for the chunks of each target that is published now. A process that was killed
+/// before that had forgotten that the target's blob is new.
+pub struct ToldEvents<E> {
+    events: E,
+    cutting: Arc<Cutting>,
+}
+
+impl<E> ToldEvents<E> {
+    /// The given events, and where to ask.
+    pub fn new(events: E, cutting: &Arc<Cutting>) -> Self {
+        Self { events, cutting: Arc::clone(cutting) }
+    }
+}
+
+#[async_trait]
+impl<E: Events> Events for ToldEvents<E> {
+    async fn send(&self, events: &[Event]) -> Result<()> {
+        self.events.send(events).await?;
+        for event in events {
+            if let Event::TargetsPublished { targets, .. } = event {
+                let cut = targets.iter().filter(|target| is_cut(target.length));
+                cut.for_each(|target| self.cutting.ask(target.sha256));
+            }
+        }
+        Ok(())
     }
 }

@@ -22,7 +22,7 @@ use tufline_pipeline::state::roots;
 use tufline_store::{Blobs, CachedStore, DELIVERIES, Key, SystemClock};
 use tufline_tuf::generation::FirstBins;
 
-use super::cutting::{Cutting, ToldBlobs};
+use super::cutting::{Cutting, ToldBlobs, ToldEvents};
 use super::news::News;
 use crate::files;
 use crate::repository::{TRUSTED_ROOT, config_file, folder_store, import_marker, waits_for_root};
@@ -117,7 +117,10 @@ impl LocalRepository {
             blobs,
             queues: Arc::new(queues.clone()),
             signer: Arc::new(signer),
-            events: Arc::new(News(events)),
+            events: match &cutting {
+                Some(cutting) => Arc::new(ToldEvents::new(News(events), cutting)),
+                None => Arc::new(News(events)),
+            },
             clock,
             config,
             reading: ReadingMemory::default(),
