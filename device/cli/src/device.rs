@@ -169,6 +169,7 @@ impl Device {
             packed: self.pack.as_ref().and_then(|pack| pack.target(&found.path)),
             seed,
             chunks_url: self.settings.chunks(&found.path)?,
+            has_asked_anew: false,
             fetched: FetchedTarget {
                 length: found.target.length,
                 received: 0,

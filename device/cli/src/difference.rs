@@ -110,6 +110,7 @@ impl<'d> Difference<'d> {
             return Err(Stop::Whole("its chunks would take as many bytes".to_owned()));
         }
         self.wanted.expect_budget(needs, None)?;
+        part.begin_chunks().map_err(self.wanted.written())?;
         self.add_all(&list, &mut places, part)
     }
 
@@ -131,6 +132,8 @@ impl<'d> Difference<'d> {
                 }
                 Err(_) if self.window.may_be_page() => {
                     self.window.forget();
+                    // A page is no progress, however long it is.
+                    self.furthest = self.window.received;
                     self.again(page())?;
                 }
                 Err(not) if is_last => return Err(Stop::Whole(not.to_string())),
@@ -172,6 +175,8 @@ impl<'d> Difference<'d> {
         places: &mut Places,
         part: &mut Part<'_>,
     ) -> Result<(), Stop> {
+        // Where the current request's bytes end.
+        let mut run_end = 0;
         let (mut offset, mut packed, mut chunk) = (0, list.bytes().len() as u64, Vec::new());
         for (index, entry) in list.entries().enumerate() {
             let end = offset + u64::from(entry.length);
@@ -186,13 +191,10 @@ impl<'d> Difference<'d> {
                     // The seed may have changed since it was searched.
                     places.ask_server(index);
                     let history = history(part, offset).map_err(self.wanted.written())?;
-                    self.take(
-                        packed,
-                        packed + places.run(list, index),
-                        &entry,
-                        &history,
-                        &mut chunk,
-                    )?;
+                    if run_end <= packed {
+                        run_end = packed + places.run(list, index);
+                    }
+                    self.take(packed, run_end, &entry, &history, &mut chunk)?;
                 } else if matches!(places.get(index), Place::Seed(_)) {
                     self.copied += (chunk.len() - known) as u64;
                 }
@@ -295,9 +297,10 @@ fn unpack(
     while !decoder.is_finished() {
         // A few bytes of a hostile frame may mean a block of 128 KiB: one at a time.
         decoder.decode_blocks(&mut packed, BlockDecodingStrategy::UptoBlocks(1)).ok()?;
-        let bytes = if decoder.can_collect() > room.len() { None } else { decoder.collect() };
-        let (begin, rest) = room.split_at_mut_checked(bytes.as_ref()?.len())?;
-        begin.copy_from_slice(&bytes?);
+        // The decoder keeps what later blocks may refer to, within its bounded window.
+        let bytes = decoder.collect().unwrap_or_default();
+        let (begin, rest) = room.split_at_mut_checked(bytes.len())?;
+        begin.copy_from_slice(&bytes);
         room = rest;
     }
     (room.is_empty() && packed.is_empty()).then_some(())

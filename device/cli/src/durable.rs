@@ -10,9 +10,15 @@ use std::path::{Path, PathBuf};
 /// whole.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = with_suffix(path, ".new");
-    let mut file = File::create(&unfinished)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    let written = File::create(&unfinished).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(error) = written {
+        // On a full disk nothing of it must stay.
+        _ = fs::remove_file(&unfinished);
+        return Err(error);
+    }
     rename(&unfinished, path)
 }
 

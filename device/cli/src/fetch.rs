@@ -33,6 +33,8 @@ pub struct Fetch<'f> {
     /// An older image on this device, and the URL of the target's chunks.
     pub seed: Option<&'f Path>,
     pub chunks_url: String,
+    /// Whether the list of chunks was asked for anew, since it misled.
+    pub has_asked_anew: bool,
     /// What it comes to.
     pub fetched: FetchedTarget,
 }
@@ -48,7 +50,7 @@ enum Fit {
     Wrong,
 }
 
-impl Fetch<'_> {
+impl<'f> Fetch<'f> {
     /// Until the target is in its place.
     pub fn run(mut self) -> Result<FetchedTarget, Failure> {
         let mut anew = false;
@@ -71,6 +73,7 @@ impl Fetch<'_> {
                 }
                 continue;
             }
+            part.begin_whole().map_err(self.wanted.written())?;
             let kept = part.length();
             let answers = self.fill(&mut part)?;
             match part.finish(self.wanted.to).map_err(self.wanted.written())? {
@@ -98,10 +101,10 @@ impl Fetch<'_> {
     }
 
     /// Whether the target is in its place, from an older image and what that lacks. If not, the rest of it is to come whole.
-    fn take_difference(&mut self, seed: &Path, mut part: Part<'_>) -> Result<bool, Failure> {
+    fn take_difference(&mut self, seed: &'f Path, mut part: Part<'_>) -> Result<bool, Failure> {
         let mut difference = match Difference::begin(self.wanted, seed, &self.chunks_url, &part) {
             Ok(difference) => difference,
-            Err(stop) => return self.comes_whole(part, stop),
+            Err(stop) => return self.comes_whole(seed, part, stop),
         };
         let ran = difference.run(&mut part);
         let (received, copied) = (difference.received(), difference.copied);
@@ -109,7 +112,7 @@ impl Fetch<'_> {
         self.fetched.copied += copied;
         part.sync().map_err(self.wanted.written())?;
         if let Err(stop) = ran {
-            return self.comes_whole(part, stop);
+            return self.comes_whole(seed, part, stop);
         }
         match part.finish(self.wanted.to).map_err(self.wanted.written())? {
             Ok(()) => Ok(true),
@@ -117,16 +120,29 @@ impl Fetch<'_> {
                 match part::open_unless_there(self.wanted.found, self.wanted.to)
                     .map_err(self.wanted.written())?
                 {
-                    Some(part) => self.comes_whole(part, Stop::Misled(why)),
+                    Some(part) => self.comes_whole(seed, part, Stop::Misled(why)),
                     None => Ok(true),
                 }
             }
         }
     }
 
-    fn comes_whole(&mut self, mut part: Part<'_>, stop: Stop) -> Result<bool, Failure> {
+    fn comes_whole(
+        &mut self,
+        seed: &'f Path,
+        mut part: Part<'_>,
+        stop: Stop,
+    ) -> Result<bool, Failure> {
         self.fetched.whole_since = Some(match stop {
             Stop::Whole(why) => why,
+            // The server may have packed the chunks anew since their list came: once more.
+            Stop::Misled(_) if !self.has_asked_anew => {
+                self.has_asked_anew = true;
+                let anew = part.begin_anew().and_then(|()| part.forget_list());
+                anew.map_err(self.wanted.written())?;
+                self.seed = Some(seed);
+                return Ok(false);
+            }
             Stop::Misled(why) => {
                 part.take_whole().map_err(self.wanted.written())?;
                 why
@@ -142,7 +158,12 @@ impl Fetch<'_> {
         let (mut answers, mut furthest) = (0, part.length());
         while !part.is_whole() {
             let missing = self.wanted.found.target.length - part.length();
-            self.wanted.expect_budget(missing, self.fetched.whole_since.as_deref())?;
+            let whole_since = self.fetched.whole_since.as_deref();
+            if let Err(failure) = self.wanted.expect_budget(missing, whole_since) {
+                // By chunks it may be less, another time.
+                part.forget_whole().map_err(self.wanted.written())?;
+                return Err(failure);
+            }
             answers += 1;
             let Err(failure) = self.ask(part)? else { continue };
             part.sync().map_err(self.wanted.written())?;

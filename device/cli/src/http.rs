@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use flate2::read::GzDecoder;
 use ureq::http::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION,
     RANGE,
@@ -111,8 +112,6 @@ pub struct FileAnswer {
     /// The `ETag`, if the server sends one.
     pub etag: Option<String>,
     is_encoded: bool,
-    /// Whether the budget was charged for the whole body in advance.
-    is_paid: bool,
     body: Box<BodyReader<'static>>,
     slowest: u64,
     deadline: Instant,
@@ -202,20 +201,29 @@ impl Connection {
     /// Fetches a whole document. Reads at most `most` bytes, and what one more read brings, to show
     /// that there are more.
     pub fn document(&self, url: &str, most: usize) -> Result<Option<Vec<u8>>, NetworkFailure> {
-        let mut file = match self.get(url, &HeaderMap::new(), most as u64, &mut None)? {
+        let mut fields = HeaderMap::new();
+        fields.insert(ACCEPT_ENCODING, ureq::http::HeaderValue::from_static("gzip"));
+        let file = match self.get(url, &fields, most as u64, &mut None)? {
             Answer::File(file) => file,
             Answer::Missing => return Ok(None),
             Answer::Forbidden => return Err(NetworkFailure::Status(403)),
         };
-        let mut bytes = Vec::new();
-        let mut piece = [0; 8192];
-        while bytes.len() <= most {
-            match file.read(&mut piece)? {
-                [] => break,
-                piece => bytes.extend_from_slice(piece),
+        let is_packed = file.is_encoded;
+        // `ureq` could unpack it too, but would hide how many bytes are sent: they may mean none.
+        let mut sent = Sent { file, left: most + 1, failure: None };
+        let (mut bytes, limit) = (Vec::new(), most as u64 + 1);
+        let read = if is_packed {
+            GzDecoder::new(&mut sent).take(limit).read_to_end(&mut bytes)
+        } else {
+            (&mut sent).take(limit).read_to_end(&mut bytes)
+        };
+        match (sent.failure, read) {
+            (Some(failure), _) => Err(failure),
+            (None, Err(error)) => {
+                Err(NetworkFailure::Broken(format!("the answer can't be unpacked: {error}")))
             }
+            (None, Ok(_)) => Ok(Some(bytes)),
         }
-        Ok(Some(bytes))
     }
 
     /// Fetches a file of this length from its byte `from` on, if it still has this `ETag` (RFC
@@ -348,9 +356,6 @@ impl Connection {
         let sent =
             parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         self.budget.expect(sent.unwrap_or(0))?;
-        // For a compressed body, only this header tells how many bytes are sent.
-        let paid = sent.filter(|_| is_encoded);
-        self.budget.spend(paid.unwrap_or(0));
         let etag = parts.headers.get(ETAG).and_then(|etag| etag.to_str().ok());
         Ok(Answer::File(FileAnswer {
             from,
@@ -358,7 +363,6 @@ impl Connection {
             length: body.content_length(),
             etag: etag.filter(|etag| etag.len() <= LONGEST_ETAG).map(str::to_owned),
             is_encoded,
-            is_paid: paid.is_some(),
             body: Box::new(reader(body)),
             slowest: self.slowest,
             deadline: self.deadline,
@@ -389,10 +393,8 @@ impl FileAnswer {
                 }
             }
         };
-        if !self.is_paid {
-            self.budget.expect(read as u64)?;
-            self.budget.spend(read as u64);
-        }
+        self.budget.expect(read as u64)?;
+        self.budget.spend(read as u64);
         self.expect_rate(read)?;
         Ok(buffer.get(..read).unwrap_or_default())
     }
@@ -427,6 +429,33 @@ fn expect_plain(answer: Answer) -> Result<Answer, NetworkFailure> {
 
 fn reader(body: Body) -> BodyReader<'static> {
     body.into_with_config().limit(u64::MAX).reader()
+}
+
+/// The bytes of an answer as they are sent, at most `left` of them.
+struct Sent {
+    file: FileAnswer,
+    left: usize,
+    failure: Option<NetworkFailure>,
+}
+
+impl Read for Sent {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min(self.left);
+        if most == 0 {
+            return Ok(0);
+        }
+        match self.file.read(buffer.get_mut(..most).unwrap_or_default()) {
+            Ok(read) => {
+                self.left -= read.len();
+                Ok(read.len())
+            }
+            Err(failure) => {
+                let told = failure.to_string();
+                self.failure = Some(failure);
+                Err(io::Error::other(told))
+            }
+        }
+    }
 }
 
 /// The offset of a part's first byte (RFC 9110, section 14.4).

@@ -57,6 +57,9 @@ struct Note {
     /// The list of its chunks made another file of it: it comes whole.
     #[serde(default)]
     is_whole: bool,
+    /// Some of it came by chunks: whether they are right is known when all are there.
+    #[serde(default)]
+    by_chunks: bool,
 }
 
 impl<'t> Part<'t> {
@@ -134,6 +137,34 @@ impl<'t> Part<'t> {
         self.begin_anew()?;
         self.note.is_whole = true;
         self.write_note()
+    }
+
+    /// It may come by chunks again.
+    pub fn forget_whole(&mut self) -> io::Result<()> {
+        if !self.note.is_whole {
+            return Ok(());
+        }
+        self.note.is_whole = false;
+        self.write_note()
+    }
+
+    /// From now on chunks are added.
+    pub fn begin_chunks(&mut self) -> io::Result<()> {
+        if self.note.by_chunks {
+            return Ok(());
+        }
+        self.note.by_chunks = true;
+        self.write_note()
+    }
+
+    /// Forgets what came by chunks: without them it is nothing to go on from.
+    pub fn begin_whole(&mut self) -> io::Result<()> {
+        if self.note.by_chunks { self.begin_anew() } else { Ok(()) }
+    }
+
+    /// Forgets the list of its chunks, and what came of one.
+    pub fn forget_list(&mut self) -> io::Result<()> {
+        [LIST, PACKED].iter().try_for_each(|suffix| durable::remove(&self.beside(suffix)))
     }
 
     /// Whether it has to come whole.
@@ -220,6 +251,11 @@ impl<'t> Part<'t> {
 ///
 /// *Invariant*: a part is one process's at a time. Who comes later waits, and finds the part as it was left, or the target in its place.
 pub fn open_unless_there<'t>(found: &'t FoundTarget, to: &Path) -> io::Result<Option<Part<'t>>> {
+    // Before anything is fetched for a place that can't take it.
+    if fs::metadata(to).is_ok_and(|about| !about.is_file()) {
+        let why = "it is there, and is not a regular file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
     let path = Part::path(found, to);
     loop {
         let before = identity(to)?;

@@ -1,11 +1,11 @@
 //! An older image on this device, and what of the new one it has.
 
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 
-use tufline_chunks::{Cutter, Entry, List, digest};
+use tufline_chunks::{Cutter, Entry, LARGEST_BLOB, List, digest};
 
 /// Where a chunk's bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,9 @@ pub enum Place {
 #[derive(Debug)]
 pub struct Places(Vec<u64>);
 
+/// The most bytes of a seed that are searched: four times the longest target.
+const MOST_SEED: u64 = 4 * LARGEST_BLOB;
+
 /// Tells [`Place::Target`] from [`Place::Seed`]: no file is that long.
 const IN_TARGET: u64 = 1 << 63;
 
@@ -39,7 +42,8 @@ impl Places {
         let by_digest = Index::new(list);
         let mut seed = seed;
         seed.seek(SeekFrom::Start(0))?;
-        let (mut cutter, mut offset) = (Cutter::new(seed, list.average()), 0);
+        // A device without an end, or a sparse file, must not take forever.
+        let (mut cutter, mut offset) = (Cutter::new(seed.take(MOST_SEED), list.average()), 0);
         while let Some(chunk) = cutter.next_chunk()? {
             let same = by_digest.find(list, &digest(chunk));
             // All of them were found with the first: a list and a seed of zeros must not take their product.

@@ -491,3 +491,84 @@ fn the_seed_may_be_where_the_target_goes() {
     assert!(fetched.copied > 0 && fetched.received < 120_000, "{fetched:?}");
     assert_eq!(fs::read(both).unwrap(), new);
 }
+
+#[test]
+fn a_page_is_no_progress_however_long_it_is() {
+    let new = noise(8_000_000, 4);
+    let page = b"<html>Welcome to our hotel".repeat(5_000);
+    let scene = Scene::new(&new[..1_000_000], &new, move |_| answer("200 OK", "", &page));
+    let told = scene.fetch_with(Settings { tries: 3, ..scene.settings() }).unwrap_err();
+    assert!(matches!(told, Failure::Network { .. }), "{told}");
+    assert_eq!(scene.asked().len(), 3);
+}
+
+/// Chunks that fit a lying list come first, and then there are none: nothing is built on them.
+#[test]
+fn what_came_by_chunks_is_no_beginning_of_a_whole_download() {
+    let (old, new) = images();
+    let mut other = new.clone();
+    other.splice(500_000..500_100, noise(100, 9));
+    let object = chunks(&other, &new);
+    let asked = AtomicUsize::new(0);
+    let scene = Scene::new(&old, &new, move |fields| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => part(&object, fields),
+        _ => answer("404 Not Found", "", b""),
+    });
+    let fetched = scene.fetch().unwrap();
+    assert!(fetched.received < fetched.length + 200_000, "one plain download: {fetched:?}");
+}
+
+/// One lie under a budget costs no more than the runs in which it is told.
+#[test]
+fn a_lie_blocks_no_later_update_under_a_budget() {
+    let (old, new) = images();
+    let mut other = new.clone();
+    other[500_000] ^= 1;
+    let (lie, truth) = (chunks(&other, &new), chunks(&new, &new));
+    let is_honest = Arc::new(AtomicUsize::new(0));
+    let honest = is_honest.clone();
+    let scene = Scene::new(&old, &new, move |fields| {
+        part(if honest.load(Ordering::Relaxed) == 0 { &lie } else { &truth }, fields)
+    });
+    let settings = || Settings { max_bytes: Some(900_000), ..scene.settings() };
+    assert_eq!(scene.fetch_with(settings()).unwrap_err().kind(), "budget");
+    is_honest.store(1, Ordering::Relaxed);
+    let fetched = scene.fetch_with(settings()).unwrap();
+    assert!(fetched.whole_since.is_none(), "{fetched:?}");
+}
+
+/// Chunks that were packed anew since their list came are asked for with a new list.
+#[test]
+fn chunks_that_were_packed_anew_are_no_lie() {
+    let (old, new) = images();
+    let (before, after) = (chunks(&new, &new), packed(&new, &new, 8 << 10, <[u8]>::to_vec));
+    let asked = AtomicUsize::new(0);
+    let scene = Scene::new(&old, &new, move |fields| {
+        part(if asked.fetch_add(1, Ordering::Relaxed) == 0 { &before } else { &after }, fields)
+    });
+    let fetched = scene.fetch().unwrap();
+    assert!(fetched.received < 200_000, "by difference: {fetched:?}");
+    assert_eq!(scene.asked().iter().filter(|range| range.starts_with("bytes=0-")).count(), 2);
+}
+
+/// A compressed answer may have any number of bytes that mean nothing: they count as they are sent.
+#[test]
+fn bytes_that_mean_nothing_are_counted() {
+    let (old, new) = images();
+    let empty =
+        [b"\x1f\x8b\x08\0\0\0\0\0\0\xff".as_slice(), &b"\0\0\0\xff\xff".repeat(400_000)].concat();
+    let packed = empty.clone();
+    let gzip = "content-encoding: gzip\r\n";
+    let scene = Scene::new(&old, &new, move |_| answer("200 OK", gzip, &packed));
+    let told = scene.fetch_with(Settings { tries: 2, ..scene.settings() }).unwrap_err();
+    assert!(told.to_string().contains("compressed"), "{told}");
+    let server = Server::start(Box::new(move |_, _| answer("200 OK", gzip, &empty)));
+    let settings = Settings { max_bytes: Some(100_000), ..scene.settings() };
+    let settings = Settings { metadata_url: server.url.clone(), ..settings };
+    let told = Device::open(settings).unwrap().refresh().unwrap_err();
+    assert_eq!(told.kind(), "budget", "{told}");
+    let settings = Settings { metadata_url: server.url.clone(), tries: 1, ..scene.settings() };
+    let mut device = Device::open(settings).unwrap();
+    device.refresh().unwrap_err();
+    assert!(device.received() <= 1_000_000, "a document has a limit: {}", device.received());
+}
