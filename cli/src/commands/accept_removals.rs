@@ -60,7 +60,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let count = held.len();
     match &repository {
         Repository::Folder(folder) => {
-            _ = request::ask_and_wait(folder.data(), Request::Reconcile).await?
+            _ = request::ask_and_wait(folder.data(), Request::Reconcile).await?;
         }
         Repository::Aws(aws) => {
             let queues: Arc<dyn Queues> = Arc::new(aws.resources.queues(&aws.clients)?);

@@ -38,7 +38,7 @@ fn tell(event: &Event) {
             tracing::warn!("rejected {}: {}", escaped(&rejected.place), escaped(&rejected.reason));
         }
         Event::UploadDelegated { name, role, .. } => {
-            tracing::info!("kept {} for {role}", escaped(name))
+            tracing::info!("kept {} for {role}", escaped(name));
         }
         Event::DelegationChanged { role, document: Some(version), .. } => {
             tracing::info!("published {role} version {version}");

@@ -203,7 +203,7 @@ mod tests {
             (4, "bin-0 expires in 22 d 11 h, and it is not renewed"),
         ] {
             let sooner = |status: &mut Status| {
-                status.roles[index].expires = time::after(now, seconds(status, index) - 3600)
+                status.roles[index].expires = time::after(now, seconds(status, index) - 3600);
             };
             assert_eq!(told(&sooner), what);
         }

@@ -66,7 +66,7 @@ fn run(command: Command) -> Result<Told, Failure> {
     match command {
         Command::Help => told.lines.extend(HELP.lines().map(str::to_owned)),
         Command::Version => {
-            told.lines.push(concat!("tufline-device ", env!("CARGO_PKG_VERSION")).to_owned())
+            told.lines.push(concat!("tufline-device ", env!("CARGO_PKG_VERSION")).to_owned());
         }
         Command::Init { metadata_dir, root } => {
             let version = Device::init(&metadata_dir, &root)?;
@@ -91,7 +91,7 @@ fn run(command: Command) -> Result<Told, Failure> {
             told.fetched(&device.find_and_fetch(&name, &out, seed.as_deref())?, &name, &out);
         }
         Command::Download(settings, names, folder) => {
-            download(settings, &names, &folder, &mut told)?
+            download(settings, &names, &folder, &mut told)?;
         }
         Command::Run { settings, once } => stay(settings, once, &mut told)?,
     }

@@ -435,11 +435,11 @@ fn edited(old: &[u8], edits: &[Edit]) -> Vec<u8> {
         let part = |at: usize, length: usize| at.min(new.len())..(at + length).min(new.len());
         match *edit {
             Edit::Insert(at, length) => {
-                drop(new.splice(part(at, 0), noise(length, number as u64 + 50)))
+                drop(new.splice(part(at, 0), noise(length, number as u64 + 50)));
             }
             Edit::Remove(at, length) => drop(new.splice(part(at, length), [])),
             Edit::Replace(at, length) => {
-                drop(new.splice(part(at, length), noise(length, number as u64 + 90)))
+                drop(new.splice(part(at, length), noise(length, number as u64 + 90)));
             }
             Edit::Zeros(at, length) => drop(new.splice(part(at, 0), vec![0; length])),
             Edit::Move(at, length, to) => {

@@ -131,12 +131,12 @@ impl PackQuestion {
         for entry in read(&bytes)? {
             match entry {
                 Entry::Metadata { path, bytes } => {
-                    _ = pack.metadata.insert(path.to_owned(), Some(bytes.to_owned()))
+                    _ = pack.metadata.insert(path.to_owned(), Some(bytes.to_owned()));
                 }
                 Entry::Absent { path } => _ = pack.metadata.insert(path.to_owned(), None),
                 Entry::Kept { path } => pack.keep(path, self.timestamp.as_ref()),
                 Entry::Target { path, bytes } => {
-                    _ = pack.targets.insert(path.to_owned(), bytes.to_owned())
+                    _ = pack.targets.insert(path.to_owned(), bytes.to_owned());
                 }
             }
         }

@@ -22,7 +22,7 @@ async fn chunk_all(chunker: &Chunker, until: Time, blobs: Vec<Sha256>) -> Option
     for blob in blobs {
         match chunker.chunk(&blob, until).await {
             Ok(Chunked::Stored { chunks, bytes }) => {
-                tracing::info!(%blob, chunks, bytes, "chunks stored")
+                tracing::info!(%blob, chunks, bytes, "chunks stored");
             }
             Ok(outcome) => tracing::debug!(%blob, ?outcome, "nothing to cut"),
             Err(error) => {

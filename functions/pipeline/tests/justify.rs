@@ -683,7 +683,7 @@ fn a_receipt_that_is_wrong_or_unreadable_holds_up_nothing_where_s3_tells() {
         match stored {
             None => world.receipt(&version, "bb"),
             Some(text) => {
-                world.memory.tamper(&key.path(), Some(Bytes::from_static(text.as_bytes())))
+                world.memory.tamper(&key.path(), Some(Bytes::from_static(text.as_bytes())));
             }
         }
         let before = world.memory.object(&key.path());

@@ -294,7 +294,7 @@ impl World {
             match outcome {
                 Ok(true) => _ = published.fetch_add(1, Ordering::Relaxed),
                 Err(StageError::Refused(_) | StageError::Root(_)) => {
-                    _ = refused.fetch_add(1, Ordering::Relaxed)
+                    _ = refused.fetch_add(1, Ordering::Relaxed);
                 }
                 _ => {}
             }
@@ -1160,7 +1160,7 @@ fn roots_before_the_pinned_one_affect_nobody_who_trusts_it() {
                     FORGERIES => world.memory.tamper(&path, None),
                     // A good root, but of another version.
                     which if which > FORGERIES + 1 => {
-                        world.memory.tamper(&path, Some(of(first).clone()))
+                        world.memory.tamper(&path, Some(of(first).clone()));
                     }
                     _ => {}
                 }

@@ -112,7 +112,7 @@ impl Copy {
                 // A part of the same size at the same place, from this upload or from another with
                 // the same bytes.
                 Some((size, tag)) if *size == range.end - range.start => {
-                    whole.push(completed(number, tag.clone()))
+                    whole.push(completed(number, tag.clone()));
                 }
                 _ => missing.push((number, range)),
             }

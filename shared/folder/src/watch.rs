@@ -297,7 +297,7 @@ impl WatchState {
             match notice {
                 Notice::Written => _ = self.writing.insert(name.clone()),
                 Notice::Created | Notice::Closed | Notice::Renamed => {
-                    _ = self.writing.remove(&name)
+                    _ = self.writing.remove(&name);
                 }
                 Notice::Looked => {}
             }
@@ -586,7 +586,7 @@ impl WatchState {
         for (name, before, seen) in self.see(due).await? {
             match seen {
                 Ok(Seen::Upload(stamp, _)) if stamp != before.stamp => {
-                    self.found(name, stamp, Notice::Looked, told)
+                    self.found(name, stamp, Notice::Looked, told);
                 }
                 Ok(Seen::Upload(stamp, _)) if before.complete && !self.is_written(&name) => {
                     self.tell(name, stamp, told);

@@ -110,7 +110,7 @@ impl World {
                     (&self.files[&role], Some(self.published.documents[&seen].document()));
                 match gate.keys(&role) {
                     Some(keys) => {
-                        gate.verified_role(&role, VerifiedRole::new(file.clone(), keys), seen)?
+                        gate.verified_role(&role, VerifiedRole::new(file.clone(), keys), seen)?;
                     }
                     None => gate.role(&role, file, seen)?,
                 }

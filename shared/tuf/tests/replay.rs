@@ -153,7 +153,7 @@ fn tell(lie: Lie, manifest: &mut Manifest) -> bool {
     match lie {
         Lie::Content => match manifest.changes.iter_mut().find(is_set) {
             Some(change) if !manifest.changed.is_empty() => {
-                change.outcome = Outcome::Set(content("evil"))
+                change.outcome = Outcome::Set(content("evil"));
             }
             _ => return false,
         },

@@ -463,10 +463,10 @@ fn a_key_keeps_the_id_that_others_gave_it() {
     let edit = |signed: &mut Value| {
         // As tuf-on-ci and old python-tuf do.
         rename(signed, &id(alice), &id(alice), |entry| {
-            entry["x-tuf-on-ci-keyowner"] = "@alice".into()
+            entry["x-tuf-on-ci-keyowner"] = "@alice".into();
         });
         rename(signed, &id(bob), "0b0b", |entry| {
-            entry["keyid_hash_algorithms"] = serde_json::json!(["sha256"])
+            entry["keyid_hash_algorithms"] = serde_json::json!(["sha256"]);
         });
         let p384 = serde_json::json!({"keytype": "ecdsa", "scheme": "ecdsa-sha2-nistp384", "keyval": {"public": "?"}});
         signed["keys"]["38"] = p384;

@@ -59,7 +59,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let repository = find_repository(&arguments.repository, &mut report).await;
     match &repository {
         Some(repository @ Repository::Folder(folder)) => {
-            report.add(folder::check(folder, repository).await)
+            report.add(folder::check(folder, repository).await);
         }
         Some(repository @ Repository::Aws(aws)) => {
             // On the heap: a future that waits for this many answers is large.

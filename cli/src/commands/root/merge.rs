@@ -36,7 +36,7 @@ pub fn run(arguments: &Arguments) -> Result {
     match needed(&file, previous.as_ref()) {
         0 => say!("{added} added: enough to be published with `tufline root publish`"),
         needed => {
-            say!("{added} added; at least {} still missing", text::count(needed, "signature"))
+            say!("{added} added; at least {} still missing", text::count(needed, "signature"));
         }
     }
     Ok(Exit::Done)

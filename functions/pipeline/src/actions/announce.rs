@@ -263,7 +263,7 @@ fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
                     name: name.as_str().to_owned(),
                     version: VersionId(version.clone()),
                     role: role.clone(),
-                }))
+                }));
             }
         }
     }

@@ -89,7 +89,7 @@ impl<'a> ChangeBatch<'a> {
         for generation in looked_since + 1..=newest {
             match ledger::manifest(&*ports.store, generation).await {
                 Ok(manifest) => {
-                    touched.extend(manifest.changes.into_iter().map(|change| change.name))
+                    touched.extend(manifest.changes.into_iter().map(|change| change.name));
                 }
                 // The names that it touched are unknown, and none of them may be left out.
                 Err(error) if error.is_request() => return Err(error),
@@ -307,7 +307,7 @@ impl<'a> ChangeBatch<'a> {
                     edits.push(set_edit(name, accepted, *sha256));
                 }
                 Some(Looked { current: Current::Object(_), sha256: None }) => {
-                    _ = unhashed.insert(name.clone())
+                    _ = unhashed.insert(name.clone());
                 }
                 Some(Looked { current: Current::Gone { marker }, .. }) => {
                     let version = marker.as_ref().map(|marker| marker.0.clone());

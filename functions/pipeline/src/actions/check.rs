@@ -151,7 +151,9 @@ async fn check_roles(
                 };
                 match trial.fold(draft) {
                     Ok(replayed) => {
-                        replayed.into_iter().for_each(|replayed| gate.expect(replayed.draft))
+                        for replayed in replayed {
+                            gate.expect(replayed.draft);
+                        }
                     }
                     Err(refused) => return Ok(Some(Verdict::Refused(refused))),
                 }

@@ -57,7 +57,7 @@ impl Redo {
             match fault {
                 RecordedFault::Bytes(names) => redo.unstored.extend(names.iter().cloned()),
                 RecordedFault::Taken(role, _) if *role == RoleName::snapshot() => {
-                    redo.taken_snapshots += 1
+                    redo.taken_snapshots += 1;
                 }
                 RecordedFault::Taken(role, version) => {
                     redo.taken += 1;

@@ -86,7 +86,7 @@ pub(crate) async fn copy_delivery(
         Written::Done => {}
         // As with our own documents, the gate refuses the stored one.
         Written::Lost => {
-            tracing::error!(%role, document.version, "another document is stored where a party's belongs")
+            tracing::error!(%role, document.version, "another document is stored where a party's belongs");
         }
     }
     Ok(())

@@ -95,7 +95,7 @@ async fn decide(store: &dyn Store, now: Time, role: &RoleName, edit: &PartyEdit)
         let next = before.edit(role, edit.clone()).map_err(refused)?;
         match edit {
             PartyEdit::Create { .. } | PartyEdit::Remove { .. } => {
-                expect_possible(store, base, role, edit).await?
+                expect_possible(store, base, role, edit).await?;
             }
             PartyEdit::AddKey { .. } | PartyEdit::RemoveKey { .. } => {
                 expect_verified(store, &next, role, now).await?;

@@ -104,7 +104,7 @@ impl Pending {
                 match &manifest {
                     Ok(_) => left -= needed,
                     Err(error) => {
-                        tracing::error!(generation = number, %error, "generation not readable")
+                        tracing::error!(generation = number, %error, "generation not readable");
                     }
                 }
                 if let Some(record) =

@@ -670,7 +670,7 @@ impl Simulation {
                     self.answered.insert((rejected.name, rejected.version.unwrap().0));
                 }
                 Event::UploadSuperseded { name, version } => {
-                    _ = self.answered.insert((name, version.0))
+                    _ = self.answered.insert((name, version.0));
                 }
                 Event::GenerationRefused { reason, .. }
                     if self.thief.is_none() && !reason.contains("missing or wrong") =>
