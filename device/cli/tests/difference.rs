@@ -69,11 +69,21 @@ fn pack(chunk: &[u8], history: &[u8]) -> Vec<u8> {
 
 /// The same, with other bytes in place of each chunk's.
 fn packed(content: &[u8], blob: &[u8], average: u32, other: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    with_frames(content, blob, average, |chunk, history| pack(&other(chunk), history))
+}
+
+/// The same, with these frames of each chunk and the bytes before it.
+fn with_frames(
+    content: &[u8],
+    blob: &[u8],
+    average: u32,
+    frame: impl Fn(&[u8], &[u8]) -> Vec<u8>,
+) -> Vec<u8> {
     let (mut cutter, mut list, mut packed) =
         (Cutter::new(content, average), ListWriter::new(average), Vec::new());
     let mut offset = 0_usize;
     while let Some(chunk) = cutter.next_chunk().unwrap() {
-        let frame = pack(&other(chunk), &content[offset.saturating_sub(32 << 10)..offset]);
+        let frame = frame(chunk, &content[offset.saturating_sub(32 << 10)..offset]);
         offset += chunk.len();
         list.add(chunk, frame.len().try_into().unwrap());
         packed.extend(frame);
@@ -490,6 +500,27 @@ fn the_seed_may_be_where_the_target_goes() {
         Device::open(scene.settings()).unwrap().find_and_fetch("image", both, Some(both)).unwrap();
     assert!(fetched.copied > 0 && fetched.received < 120_000, "{fetched:?}");
     assert_eq!(fs::read(both).unwrap(), new);
+}
+
+/// Zstandard's own library makes two blocks of chunks above 128 KiB; others may of shorter ones.
+#[test]
+fn frames_of_two_blocks_are_read() {
+    let (old, new) = images();
+    let two_blocks = |chunk: &[u8], _: &[u8]| {
+        let raw = |bytes: &[u8], is_last: bool| {
+            let header = (u32::try_from(bytes.len()).unwrap() << 3) | u32::from(is_last);
+            [&header.to_le_bytes()[..3], bytes].concat()
+        };
+        let (begin, end) = chunk.split_at(chunk.len() / 2);
+        let length = u32::try_from(chunk.len()).unwrap().to_le_bytes();
+        // RFC 8878, section 3.1.1: the magic number, one segment with a length of four bytes.
+        let head = [&b"\x28\xb5\x2f\xfd\xa0"[..], &length].concat();
+        [head, raw(begin, false), raw(end, true)].concat()
+    };
+    let object = with_frames(&new, &new, 16 << 10, two_blocks);
+    let scene = Scene::new(&old, &new, move |fields| part(&object, fields));
+    let fetched = scene.fetch().unwrap();
+    assert!(fetched.whole_since.is_none() && fetched.received < 120_000, "{fetched:?}");
 }
 
 #[test]
