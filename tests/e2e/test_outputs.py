@@ -102,7 +102,7 @@ ALIKE = {
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory) -> Iterator[Bench]:
     scratch = tmp_path_factory.mktemp("outputs")
-    folder = FolderForm(scratch).start()
+    folder = FolderForm(scratch, config="chunks = true\n").start()
     folder.put("there", b"x")
     folder.wait_published({"there": sha256(b"x")})
     yield Bench(folder, scratch)

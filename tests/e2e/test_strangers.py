@@ -97,7 +97,7 @@ def test_a_strangers_root_stops_nobody(folder_ceremony: FolderCeremony, tmp_path
     (away / "2.root.json").write_bytes(strangers["by himself"])
     urls = ["--metadata", away.as_uri(), "--root", form.endpoints["trusted_root"]]
     copied = run("mirror", tmp_path / "again", *urls)
-    assert copied.returncode == DONE and "2.root.json there is no root that follows" in copied.stderr, copied
+    assert copied.returncode == DONE and "2.root.json there does not follow as a root" in copied.stderr, copied
     assert not (tmp_path / "again" / "metadata" / "2.root.json").exists()
 
     # A fresh start uses the same root; then the honest holders' root takes the place.

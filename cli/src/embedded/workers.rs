@@ -54,9 +54,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// Refresh runs once in this many ticks.
 const REFRESH_TICKS: u32 = 3;
 
-/// The nice value of work that can wait.
+/// The nice value of work that can wait: on a busy machine it gets a tenth of a processor, and not
+/// nothing.
 #[cfg(target_os = "linux")]
-const LOWEST: i32 = 19;
+const LATER: i32 = 10;
 
 /// What a stage did in one run.
 #[derive(Debug, Clone)]
@@ -359,7 +360,7 @@ impl Worker {
 /// (<https://man7.org/linux/man-pages/man7/sched.7.html>, "The nice value").
 fn beneath_others(work: impl Future<Output = ()>) {
     #[cfg(target_os = "linux")]
-    let _ = rustix::process::nice(LOWEST);
+    let _ = rustix::process::nice(LATER);
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => tracing::error!("targets are not cut: {error}"),

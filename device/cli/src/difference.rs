@@ -106,7 +106,9 @@ impl<'d> Difference<'d> {
             places.map_err(|error| Stop::Whole(format!("the seed can't be read: {error}")))?;
         places.join(&list, MOST_JOINED);
         let needs = self.needs(&list, &places, part);
-        if needs >= self.wanted.found.target.length - part.length() {
+        // What came by chunks is a beginning for chunks only: it is gone on with.
+        let missing = self.wanted.found.target.length - part.length();
+        if needs >= missing && !part.is_by_chunks() {
             return Err(Stop::Whole("its chunks would take as many bytes".to_owned()));
         }
         self.wanted.expect_budget(needs, None)?;

@@ -222,7 +222,11 @@ impl Connection {
             (None, Err(error)) => {
                 Err(NetworkFailure::Broken(format!("the answer can't be unpacked: {error}")))
             }
-            (None, Ok(_)) => Ok(Some(bytes)),
+            (None, Ok(_)) => {
+                // It may be kept beside what is made of it.
+                bytes.shrink_to_fit();
+                Ok(Some(bytes))
+            }
         }
     }
 

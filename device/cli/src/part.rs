@@ -157,6 +157,11 @@ impl<'t> Part<'t> {
         self.write_note()
     }
 
+    /// Whether some of it came by chunks.
+    pub fn is_by_chunks(&self) -> bool {
+        self.note.by_chunks
+    }
+
     /// Forgets what came by chunks: without them it is nothing to go on from.
     pub fn begin_whole(&mut self) -> io::Result<()> {
         if self.note.by_chunks { self.begin_anew() } else { Ok(()) }

@@ -603,3 +603,20 @@ fn bytes_that_mean_nothing_are_counted() {
     device.refresh().unwrap_err();
     assert!(device.received() <= 1_000_000, "a document has a limit: {}", device.received());
 }
+
+/// Packed, the last bytes may be more than plain: what came by chunks is gone on with all the same.
+#[test]
+fn the_last_chunk_comes_as_the_others_did() {
+    let old = noise(1_000_000, 1);
+    let new = [old.clone(), noise(5_000, 2)].concat();
+    let object = chunks(&new, &new);
+    let asked = AtomicUsize::new(0);
+    let scene = Scene::new(&old, &new, move |fields| {
+        let answer = part(&object, fields);
+        // The list comes, and nothing of the last chunk.
+        if asked.fetch_add(1, Ordering::Relaxed) == 1 { cut(&answer, 0) } else { answer }
+    });
+    scene.fetch_with(Settings { tries: 1, ..scene.settings() }).unwrap_err();
+    let fetched = scene.fetch().unwrap();
+    assert!(fetched.whole_since.is_none() && fetched.received < 60_000, "{fetched:?}");
+}
