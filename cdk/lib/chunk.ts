@@ -5,18 +5,17 @@
  * *Invariant*: what the function stores adds no trust. A device checks the digest of the finished
  * target as if it had fetched the whole. So a thief of this role can only cost devices a download.
  */
-import { Aws, Duration, Names, RemovalPolicy, Size } from "aws-cdk-lib";
-import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
+import { Aws, Duration, Names, Size } from "aws-cdk-lib";
+import { PolicyStatement, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import { Architecture, Code, Function as LambdaFunction, IFunction, Runtime } from "aws-cdk-lib/aws-lambda";
-import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
+import { RetentionDays } from "aws-cdk-lib/aws-logs";
 import { CfnBucket, IBucket } from "aws-cdk-lib/aws-s3";
 import { IQueue } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
 
-import { CONSUME } from "./functions.ts";
+import { CONSUME, logGroup, role } from "./functions.ts";
 import { allow, decrypt, encrypt, list, read } from "./permissions.ts";
 import { deadLetterQueue, queue, queuePolicy } from "./queues.ts";
-import { acknowledgeWildcards } from "./wildcards.ts";
 
 /** The name of the function, and of its queue. */
 export const CHUNK = "chunk";
@@ -94,27 +93,14 @@ export interface ChunkFunctionOptions {
 /** The function, which consumes the queue. */
 export function chunkFunction(scope: Construct, name: string, options: ChunkFunctionOptions): LambdaFunction {
   const { repository, queue, retention, ...rest } = options;
-  const log = new LogGroup(scope, "ChunkLog", {
-    logGroupName: `/aws/lambda/${name}-${CHUNK}`,
-    retention,
-    removalPolicy: RemovalPolicy.DESTROY,
-  });
-  const statements = permissions(repository);
-  const writeLog = allow(["logs:CreateLogStream", "logs:PutLogEvents"], log.logGroupArn);
-  const role = new Role(scope, "ChunkRole", {
-    description: `The ${CHUNK} function of ${name}`,
-    assumedBy: new ServicePrincipal("lambda.amazonaws.com"),
-    inlinePolicies: {
-      [CHUNK]: new PolicyDocument({ statements: [writeLog, ...statements, allow(CONSUME, queue.queueArn)] }),
-    },
-  });
-  acknowledgeWildcards(role, statements, "Objects below fixed prefixes: their names are digests that come with each upload");
+  const log = logGroup(scope, name, CHUNK, retention);
+  const statements = [...permissions(repository), allow(CONSUME, queue.queueArn)];
   const made = new LambdaFunction(scope, "Chunk", {
     ...rest,
     functionName: `${name}-${CHUNK}`,
     runtime: Runtime.PROVIDED_AL2023,
     handler: CHUNK,
-    role,
+    role: role(scope, name, CHUNK, log, statements),
     logGroup: log,
     timeout: SIZE.timeout,
     memorySize: SIZE.memory,

@@ -134,20 +134,20 @@ export function consume(
   });
 }
 
-/** The log group of a stage's function. */
-export function logGroup(scope: Construct, repository: string, stage: Stage, retention: RetentionDays): LogGroup {
-  return new LogGroup(scope, `${capitalized(stage)}Log`, {
-    logGroupName: `/aws/lambda/${repository}-${stage}`,
+/** The log group of a function. */
+export function logGroup(scope: Construct, repository: string, name: string, retention: RetentionDays): LogGroup {
+  return new LogGroup(scope, `${capitalized(name)}Log`, {
+    logGroupName: `/aws/lambda/${repository}-${name}`,
     retention,
     removalPolicy: RemovalPolicy.DESTROY,
   });
 }
 
-/** A stage's role: it allows `statements`, and writing to the stage's log. */
+/** A function's role: it allows `statements`, and writing to the function's log. */
 export function role(
   scope: Construct,
   repository: string,
-  stage: Stage,
+  name: string,
   log: LogGroup,
   statements: PolicyStatement[],
 ): Role {
@@ -155,10 +155,10 @@ export function role(
     actions: ["logs:CreateLogStream", "logs:PutLogEvents"],
     resources: [log.logGroupArn],
   });
-  const role = new Role(scope, `${capitalized(stage)}Role`, {
-    description: `The ${stage} function of ${repository}`,
+  const role = new Role(scope, `${capitalized(name)}Role`, {
+    description: `The ${name} function of ${repository}`,
     assumedBy: new ServicePrincipal("lambda.amazonaws.com"),
-    inlinePolicies: { [stage]: new PolicyDocument({ statements: [writeLog, ...statements] }) },
+    inlinePolicies: { [name]: new PolicyDocument({ statements: [writeLog, ...statements] }) },
   });
   const reason = "Objects below fixed prefixes: each upload brings new names, made of digests and numbers";
   acknowledgeWildcards(role, statements, reason);

@@ -4,7 +4,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
-use tufline_chunk::{is_cut, request as chunk_request};
+use tufline_chunk::request as chunk_request;
+use tufline_chunks::is_cut;
 use tufline_pipeline::state::listed_blobs::listed_blobs;
 use tufline_store::Chunks;
 

@@ -8,8 +8,7 @@ use std::path::Path;
 
 use ruzstd::decoding::{BlockDecodingStrategy, Dictionary, FrameDecoder};
 use tufline_chunks::{
-    Entry, HISTORY, LARGEST_BLOB, LEAST_LIST, List, SMALLEST_BLOB, digest, list_bytes,
-    usual_list_bytes,
+    Entry, HISTORY, LEAST_LIST, List, digest, is_cut, list_bytes, usual_list_bytes,
 };
 
 use crate::durable;
@@ -27,9 +26,9 @@ const MOST_JOINED: u64 = 1 << 10;
 /// Why the way by chunks ends before the target.
 #[derive(Debug)]
 pub enum Stop {
-    /// The target is to come whole, for this reason; what came of it stays.
+    /// The target is to come whole, for this reason.
     Whole(String),
-    /// The list misled, so what came may be wrong: the target is to come whole, from its beginning.
+    /// The list misled: another one is asked for once, and then the target is to come whole.
     Misled(String),
     /// It comes neither way.
     Failed(Failure),
@@ -72,7 +71,7 @@ impl<'d> Difference<'d> {
         if part.comes_whole() {
             return whole("its chunks made another file of it before");
         }
-        if !(SMALLEST_BLOB..=LARGEST_BLOB).contains(&target.length) {
+        if !is_cut(target.length) {
             return whole("of a target of this length no chunks are made");
         }
         let Some(sha256) =

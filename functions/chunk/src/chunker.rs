@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tufline_chunks::{LARGEST_BLOB, SMALLEST_BLOB, USUAL_AVERAGE};
+use tufline_chunks::{USUAL_AVERAGE, is_cut};
 use tufline_store::{Blobs, Chunks, Clock, ErrorKind, Key, Result, StoreError, Written};
 use tufline_tuf::{Sha256, Time};
 
@@ -105,12 +105,6 @@ impl Chunker {
             average = next_average(average).ok_or_else(too_many)?;
         }
     }
-}
-
-/// Whether blobs of this length are cut.
-#[must_use]
-pub fn is_cut(length: u64) -> bool {
-    (SMALLEST_BLOB..=LARGEST_BLOB).contains(&length)
 }
 
 /// A new file, in place of one that a killed run left.

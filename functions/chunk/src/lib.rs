@@ -24,6 +24,6 @@ pub mod bench {
     pub use crate::pack::{Cut, count, pack};
 }
 
-pub use chunker::{Chunked, Chunker, is_cut};
+pub use chunker::{Chunked, Chunker};
 pub use handle::handle;
 pub use message::{MESSAGE_FORMAT, NotAMessage, request};

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use tufline_chunks::{List, list_bytes};
+use tufline_chunks::{LARGEST_BLOB, List, list_bytes};
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
 use tufline_store::{Kept, Source, Upload};
 

@@ -24,7 +24,7 @@ mod limits;
 mod list;
 
 pub use cut::{Cutter, LARGEST_AVERAGE, SMALLEST_AVERAGE, USUAL_AVERAGE};
-pub use limits::{HISTORY, LARGEST_BLOB, MOST_CHUNKS, SMALLEST_BLOB};
+pub use limits::{HISTORY, LARGEST_BLOB, MOST_CHUNKS, SMALLEST_BLOB, is_cut};
 pub use list::{
     Entry, LEAST_LIST, List, ListWriter, NotAList, digest, list_bytes, usual_list_bytes,
 };

@@ -13,3 +13,9 @@ pub const HISTORY: usize = 32 << 10;
 
 /// The most chunks in a list.
 pub const MOST_CHUNKS: usize = 65_536;
+
+/// Whether blobs of this length are cut.
+#[must_use]
+pub fn is_cut(length: u64) -> bool {
+    (SMALLEST_BLOB..=LARGEST_BLOB).contains(&length)
+}

@@ -52,7 +52,7 @@ pub const LEAST_LIST: usize = HEADER + TRAILER;
 /// [`NotAList`] if no list begins like this.
 pub fn list_bytes(begin: &[u8]) -> Result<usize, NotAList> {
     let header = Header::read(begin)?;
-    Ok(HEADER + header.count * ENTRY + TRAILER)
+    Ok(List::bytes_with(header.count))
 }
 
 /// About how many bytes the list of a blob of this length has. A device requests that many at once.
@@ -131,7 +131,7 @@ impl List {
         }
         let (signed, trailer) =
             bytes.split_last_chunk::<TRAILER>().ok_or(NotAList("it ends too early"))?;
-        if bytes.len() != HEADER + header.count * ENTRY + TRAILER {
+        if bytes.len() != Self::bytes_with(header.count) {
             return Err(NotAList("its length is not the one that it states"));
         }
         if digest(signed) != *trailer {

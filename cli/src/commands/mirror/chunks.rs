@@ -10,8 +10,7 @@ use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
 use tempfile::NamedTempFile;
 use tokio::task::spawn_blocking;
-use tufline_chunk::is_cut;
-use tufline_chunks::{LEAST_LIST, List, list_bytes};
+use tufline_chunks::{LEAST_LIST, List, is_cut, list_bytes};
 
 use super::folder::MirrorFolder;
 use super::targets::places;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body as Payload;
-use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use http::header::CONTENT_TYPE;
@@ -22,10 +22,9 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use tokio::sync::Mutex;
 use tufline_aws::{Clients, CopyLimits, Patience, Resources};
 use tufline_chunk::{Chunker, handle};
-use tufline_lambda::{config, start_logs, variable};
+use tufline_lambda::{bodies, config, last_beginning, partial_failure, start_logs, variable};
 use tufline_serve::{Answer, Body, PACK_PATH, Packs, Redirects, ServedRepository};
 use tufline_store::{StoreError, SystemClock, VerifiedRoots};
-use tufline_tuf::Time;
 use tufline_tuf::config::InlineTargets;
 
 /// How long to wait before another try, if S3 fails even after the SDK's own retries.
@@ -99,23 +98,11 @@ fn chunker() -> Result<Chunker> {
 
 /// Cuts the blobs that a batch of messages names.
 async fn chunk(chunker: &Chunker, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
-    let deadline = i64::try_from(event.context.deadline)
-        .ok()
-        .and_then(|time| Time::from_millisecond(time).ok());
-    let until =
-        deadline.and_then(|deadline| deadline.checked_sub(LAST_STEPS).ok()).unwrap_or(Time::MIN);
-    let records = &event.payload.records;
-    let bodies: Vec<&str> =
-        records.iter().map(|record| record.body.as_deref().unwrap_or_default()).collect();
+    let until = last_beginning(event.context.deadline, LAST_STEPS);
+    let failures = handle(chunker, until, &bodies(&event.payload)).await;
     let mut response = SqsBatchResponse::default();
-    for (record, failure) in records.iter().zip(handle(chunker, until, &bodies).await) {
-        if let Some(reason) = failure {
-            let message = record.message_id.clone().unwrap_or_default();
-            tracing::warn!(message, reason, "message comes again");
-            let mut failed = BatchItemFailure::default();
-            failed.item_identifier = message;
-            response.batch_item_failures.push(failed);
-        }
+    for (record, failure) in event.payload.records.iter().zip(failures) {
+        response.batch_item_failures.extend(failure.map(|why| partial_failure(record, &why)));
     }
     Ok(response)
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use metrics_cloudwatch_embedded::Collector;
 use tufline_aws::{Clients, Patience, Resources, SqsQueues};
-use tufline_lambda::{config, start_logs, variable};
+use tufline_lambda::{bodies, config, last_beginning, partial_failure, start_logs, variable};
 use tufline_pipeline::dispatch::handle;
 use tufline_pipeline::stages::refresh;
 use tufline_pipeline::{Deadline, Ports, ReadingMemory, measure};
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Error> {
             let world = &World::build()?;
             let metrics = start_metrics()?;
             let batch = |event: LambdaEvent<SqsEvent>| async move {
-                let until = last_beginning(queue, event.context.deadline);
+                let until = last_beginning(event.context.deadline, last_steps(queue));
                 let response = batch(world, queue, until, event.payload).await;
                 metrics.flush(std::io::stdout())?;
                 response
@@ -49,26 +49,19 @@ async fn main() -> Result<(), Error> {
     }
 }
 
-/// Handles a batch. Messages that must come again are reported as partial failures
-/// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting>).
+/// Handles a batch. Messages that must come again are reported as partial failures.
 async fn batch(
     world: &World,
     queue: Queue,
     until: Time,
     event: SqsEvent,
 ) -> Result<SqsBatchResponse, Error> {
-    let bodies: Vec<&str> =
-        event.records.iter().map(|record| record.body.as_deref().unwrap_or_default()).collect();
-    let failures = handle(&world.ports, queue, &world.prefix, until, &bodies).await;
+    let failures = handle(&world.ports, queue, &world.prefix, until, &bodies(&event)).await;
     let mut response = SqsBatchResponse::default();
     for (record, failure) in event.records.iter().zip(failures) {
         if let Some(reason) = failure {
-            let message = record.message_id.clone().unwrap_or_default();
-            tracing::warn!(message, reason, "message comes again");
+            response.batch_item_failures.push(partial_failure(record, &reason));
             return_soon(&world.queues, queue, record).await;
-            let mut failed = BatchItemFailure::default();
-            failed.item_identifier = message;
-            response.batch_item_failures.push(failed);
         }
     }
     Ok(response)
@@ -179,11 +172,7 @@ const LAST_PIECE: Duration = Duration::from_secs(90);
 /// asked the uploads about, and to send a message.
 const LAST_STEPS: Duration = Duration::from_secs(25);
 
-/// The last time at which a run may start something that takes long. Lambda stops the run at
-/// `deadline` (milliseconds since 1970).
-fn last_beginning(queue: Queue, deadline: u64) -> Time {
-    let last_steps = if queue == Queue::Large { LAST_PIECE } else { LAST_STEPS };
-    let deadline =
-        i64::try_from(deadline).ok().and_then(|deadline| Time::from_millisecond(deadline).ok());
-    deadline.and_then(|deadline| deadline.checked_sub(last_steps).ok()).unwrap_or(Time::MIN)
+/// How much time a run of the queue's stage needs at its end.
+fn last_steps(queue: Queue) -> Duration {
+    if queue == Queue::Large { LAST_PIECE } else { LAST_STEPS }
 }
