@@ -1,41 +1,51 @@
-"""A fleet of `tufline-device run` on the embedded form, through three releases and all kinds of
-faults: each device installs each release once.
+"""A fleet of `tufline-device run` on both forms, through three releases and all kinds of faults:
+each device installs each release once.
 
     TUFLINE_FLEET=200 .venv/bin/pytest tests/e2e/test_fleet.py
 
 The log of each device's install command is the judge.
 """
 
+import contextlib
 import os
 import random
 import signal
 import threading
 import time
+import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from .device import sha256
 from .device_run import RunningDevice
-from .folder import FolderForm
+from .form import Form
 from .network import Conditions, Network
 from .polling import until
 
 SIZE = int(os.environ.get("TUFLINE_FLEET", "12"))
 RELEASES = 3
-NAME = "fleet/firmware.bin"
 LENGTH = 300_000
+# A busy machine answers at most this many checks a second.
+CHECKS = {"folder": 20, "cloud": 5}
 
 
 class Fleet:
     """The devices. During the `with` block, one is killed and restarted now and then."""
 
-    def __init__(self, folder: Path, root: Path, way: Network, pack: str) -> None:
-        # A busy machine answers at most this many checks a second.
-        every = max(1, SIZE // 20)
+    def __init__(self, folder: Path, form: Form, way: Network, name: str) -> None:
+        every = max(1, SIZE // CHECKS[form.kind])
         run = f"every = {every}\njitter = {every}\ninstall-tries = 10"
-        settings = f"pack-url = '{way.url}{pack}'\ntries = 3"
-        where = f"{way.url}metadata/", f"{way.url}targets/"
+        metadata, targets, pack = (
+            urllib.parse.urljoin(way.url, urllib.parse.urlsplit(form.endpoints[url]).path)
+            for url in ("metadata_url", "targets_url", "pack_url")
+        )
+        settings = f"pack-url = '{pack}'\ntries = 3"
+        root = Path(form.endpoints["trusted_root"])
         self.devices = [
-            RunningDevice(folder / f"device-{number}", root, *where, run, settings, confirms=True, name=NAME) for number in range(SIZE)
+            RunningDevice(folder / f"device-{number}", root, metadata, targets, run, settings, confirms=True, name=name)
+            for number in range(SIZE)
         ]
         for device in self.devices:
             (device.system / "takes").write_text("0.2")
@@ -72,27 +82,40 @@ class Fleet:
         return True
 
 
-def test_each_device_installs_each_release_once(folder: FolderForm, tmp_path: Path):
+@contextlib.contextmanager
+def outage(form: Form) -> Iterator[None]:
+    """During the block nobody answers devices: the embedded form is killed; on AWS serve and pack
+    may read nothing."""
+    if form.kind == "folder":
+        form.kill()
+        yield
+        form.start()
+    else:
+        with form.denied("serve", "s3:*"), form.denied("pack", "s3:*"):
+            yield
+
+
+@pytest.mark.emulator  # The way to it has no TLS.
+def test_each_device_installs_each_release_once(form: Form, tmp_path: Path):
     chance = random.Random(3)
-    host, _, port = folder.listen.partition(":")
     bad = Conditions(cut=0.2, cut_within=2 * LENGTH)
     releases = [chance.randbytes(LENGTH) for _ in range(RELEASES)]
-    pack = folder.endpoints["pack_url"].partition(folder.listen + "/")[2]
+    name = f"{form.unique('fleet')}/firmware.bin"
+    server = urllib.parse.urlsplit(form.endpoints["metadata_url"])
     with (
-        Network(tmp_path, bad, upstream=(host, int(port))) as way,
-        Fleet(tmp_path / "fleet", Path(folder.endpoints["trusted_root"]), way, pack) as fleet,
+        Network(tmp_path, bad, upstream=(server.hostname, server.port)) as way,
+        Fleet(tmp_path / "fleet", form, way, name) as fleet,
     ):
         for number, release in enumerate(releases):
             # Every third command fails the first time.
             for device in fleet.devices[number::3]:
                 (device.system / "fails").write_text("x\n")
-            folder.put(NAME, release)
+            form.put(name, release)
             for _ in range(3):
                 time.sleep(chance.uniform(0.2, 1.0))
-                folder.kill()
-                time.sleep(chance.uniform(0.0, 0.5))
-                folder.start()
-            until(f"release {number + 1}", lambda release=release: fleet.have(sha256(release)), 60 + 3 * SIZE, 0.2)
+                with outage(form):
+                    time.sleep(chance.uniform(0.0, 0.5))
+            until(f"release {number + 1}", lambda release=release: fleet.have(sha256(release)), 60 + 5 * SIZE, 0.2)
     wanted = [sha256(release) for release in releases]
     for device in fleet.devices:
         assert device.done() == wanted, (device.folder, device.log())
