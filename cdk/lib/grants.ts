@@ -4,6 +4,7 @@ import { IGrantable, PolicyStatement } from "aws-cdk-lib/aws-iam";
 import { IKey } from "aws-cdk-lib/aws-kms";
 import { IStringParameter } from "aws-cdk-lib/aws-ssm";
 
+import { CHUNK } from "./chunk.ts";
 import { allow, decrypt, encrypt, list, OnlineKey, read, readUploads, Resources, send, STAGES, write } from "./permissions.ts";
 import { refuse } from "./refusal.ts";
 
@@ -161,7 +162,7 @@ export function operating(
  * <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridgescheduler.html>).
  * They show the names and settings of other resources in the account.
  */
-function lookingAtDeployment(name: string, { uploads, repository, ledger }: Resources): PolicyStatement[] {
+function lookingAtDeployment(name: string, { uploads, repository, ledger, chunks }: Resources): PolicyStatement[] {
   const functions = `arn:${Aws.PARTITION}:lambda:${Aws.REGION}:${Aws.ACCOUNT_ID}:function`;
   return [
     allow(
@@ -170,7 +171,7 @@ function lookingAtDeployment(name: string, { uploads, repository, ledger }: Reso
     ),
     allow(
       ["lambda:GetFunction", "lambda:GetFunctionRecursionConfig"],
-      ...STAGES.map((stage) => `${functions}:${name}-${stage}`),
+      ...[...STAGES, ...(chunks ? [CHUNK] : [])].map((stage) => `${functions}:${name}-${stage}`),
     ),
     allow(
       [

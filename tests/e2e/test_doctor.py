@@ -2,6 +2,7 @@
 try."""
 
 import contextlib
+import functools
 import json
 import re
 import subprocess
@@ -53,7 +54,7 @@ class Said:
 def variant(deploy: Callable[..., Variant]) -> Variant:
     """A deployment for these tests, whose functions call each other as on AWS (tests/emulator.md,
     39), and whose root expires soon."""
-    variant = deploy("Doctor", {"access": "open"}, root_expires="20 days")
+    variant = deploy("Doctor", {"access": "open", "chunks": "true"}, root_expires="20 days")
     for stage in ("hash", "large", "rebuild", "sign", "publish"):
         recursion(variant, stage, "Allow")
     return variant
@@ -124,11 +125,11 @@ def uploaded(variant: Variant) -> int:
 
 
 @contextlib.contextmanager
-def mapping_disabled(variant: Variant) -> Iterator[str]:
-    client, name = variant.connect("lambda"), variant.function("rebuild")["FunctionName"]
+def mapping_disabled(variant: Variant, stage: str = "rebuild", queue: str = "changes") -> Iterator[str]:
+    client, name = variant.connect("lambda"), variant.function(stage)["FunctionName"]
     (mapping,) = client.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]
     client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-    yield f"the queue {variant.stack}-changes"
+    yield f"the queue {variant.stack}-{queue}"
     client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
 
 
@@ -140,8 +141,8 @@ def recursion_ended(variant: Variant) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def function_stopped(variant: Variant) -> Iterator[str]:
-    client, name = variant.connect("lambda"), variant.function("large")["FunctionName"]
+def function_stopped(variant: Variant, stage: str = "large") -> Iterator[str]:
+    client, name = variant.connect("lambda"), variant.function(stage)["FunctionName"]
     client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
     yield f"the function {name}"
     client.delete_function_concurrency(FunctionName=name)
@@ -199,11 +200,11 @@ def key_opened(variant: Variant) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def dead_letter(variant: Variant) -> Iterator[str]:
-    url = variant.queue("changes", dead_letters=True)
+def dead_letter(variant: Variant, queue: str = "changes") -> Iterator[str]:
+    url = variant.queue(queue, dead_letters=True)
     # No stage can read it, so it stays.
     variant.sqs.send_message(QueueUrl=url, MessageBody="no message")
-    yield "the queue changes: 1 dead letter"
+    yield f"the queue {queue}: 1 dead letter"
     variant.sqs.purge_queue(QueueUrl=url)
 
 
@@ -237,7 +238,11 @@ def devices_unanswered(variant: Variant) -> Iterator[str]:
         ("dead-letters", dead_letter),
         ("alarms", alarm_raised),
         ("devices", devices_unanswered),
+        ("triggers", functools.partial(mapping_disabled, stage="chunk", queue="chunk")),
+        ("functions", functools.partial(function_stopped, stage="chunk")),
+        ("dead-letters", functools.partial(dead_letter, queue="chunk")),
     ],
+    ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", "chunk"),
 )
 def test_what_is_broken_is_named_and_nothing_else(variant: Variant, code: str, broken):
     with broken(variant) as named:

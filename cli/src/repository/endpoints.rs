@@ -103,6 +103,7 @@ impl AwsEndpoints {
                 .filter_map(|queue| url(queue, "-dlq"))
                 .collect(),
             chunk_queue: self.queues.get("chunk").cloned(),
+            chunk_dead_letters: self.queues.get("chunk-dlq").cloned(),
             event_bus: self.event_bus.clone(),
             ..Resources::from_variables(process::variable)
         }

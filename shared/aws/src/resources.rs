@@ -10,6 +10,7 @@ use crate::{
 };
 
 const CHUNK_QUEUE: &str = "TUFLINE_QUEUE_CHUNK";
+const CHUNK_DEAD_LETTERS: &str = "TUFLINE_DLQ_CHUNK";
 
 /// The names of a repository's resources. Each port needs only some of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Resources {
     pub dead_letter_queues: BTreeMap<Queue, String>,
     /// `TUFLINE_QUEUE_CHUNK`: the URL of the queue of blobs to be cut, if targets are cut.
     pub chunk_queue: Option<String>,
+    /// `TUFLINE_DLQ_CHUNK`: the URL of its dead-letter queue.
+    pub chunk_dead_letters: Option<String>,
     /// `TUFLINE_KEY_TARGETS`, `_BINS`, `_SNAPSHOT`, `_TIMESTAMP`: KMS key ids or ARNs. During a
     /// rotation a role has several, separated by commas, the oldest first.
     pub keys: BTreeMap<OnlineRole, String>,
@@ -64,6 +67,7 @@ impl Resources {
             queues: urls(queue_variable),
             dead_letter_queues: urls(dead_letter_variable),
             chunk_queue: variable(CHUNK_QUEUE),
+            chunk_dead_letters: variable(CHUNK_DEAD_LETTERS),
             keys: OnlineRole::ALL
                 .into_iter()
                 .filter_map(|role| Some((role, variable(&key_variable(role))?)))

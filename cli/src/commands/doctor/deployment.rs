@@ -10,7 +10,7 @@ use tufline_store::{OnlineRole, Queue};
 use tufline_tuf::Time;
 
 use super::answers::{DateKeeper, Unanswered};
-use super::checks::{self, FunctionStatus, STAGES, Trigger};
+use super::checks::{self, CHUNK, FunctionStatus, STAGES, Trigger};
 use super::report::{Code, Finding, together};
 use crate::failure::{advice, one_line};
 use crate::process::now;
@@ -136,7 +136,8 @@ async fn check_concurrency(lambda: &aws_sdk_lambda::Client) -> Finding {
 type Functions = Vec<(&'static str, Result<FunctionStatus, Unanswered>)>;
 
 async fn ask_functions(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> Functions {
-    let asking = STAGES.iter().filter_map(|(stage, _)| {
+    let chunk = aws.resources.chunk_queue.as_ref().map(|_| CHUNK);
+    let asking = STAGES.iter().map(|(stage, _)| *stage).chain(chunk).filter_map(|stage| {
         let name = function_name(aws, stage)?;
         Some(async move {
             let seen = lambda.get_function().function_name(name).send().await;
@@ -156,7 +157,7 @@ async fn ask_functions(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> 
                 });
                 seen.unwrap_or_default()
             });
-            (*stage, seen)
+            (stage, seen)
         })
     });
     join_all(asking.collect::<Vec<_>>()).await
@@ -199,9 +200,14 @@ async fn check_triggers(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) ->
     if aws.name.is_none() {
         return vec![nameless(Code::Triggers, "what calls the functions")];
     }
-    let asking = list_consumers(aws).into_iter().map(|(queue, name)| async move {
+    let consumers = list_consumers(aws)
+        .into_iter()
+        .map(|(queue, name)| (aws.resources.queues.get(&queue), name));
+    let chunk = aws.resources.chunk_queue.as_ref();
+    let chunk = chunk.and_then(|queue| Some((Some(queue), function_name(aws, CHUNK)?)));
+    let asking = consumers.chain(chunk).map(|(url, name)| async move {
         // The last part of an ARN, or of a URL, is the queue's name.
-        let url = aws.resources.queues.get(&queue).map_or("", String::as_str);
+        let url = url.map_or("", String::as_str);
         let queue = url.rsplit('/').next().unwrap_or_default();
         let mut pages = lambda
             .list_event_source_mappings()
@@ -424,7 +430,9 @@ async fn check_policy_of(
 }
 
 async fn check_dead_letters(aws: &AwsRepository) -> Vec<Finding> {
-    let asking = aws.resources.dead_letter_queues.iter().map(|(queue, url)| async move {
+    let queues = aws.resources.dead_letter_queues.iter().map(|(queue, url)| (queue.name(), url));
+    let chunk = aws.resources.chunk_dead_letters.as_ref().map(|url| (CHUNK, url));
+    let asking = queues.chain(chunk).map(|(queue, url)| async move {
         let counted = QueueAttributeName::ApproximateNumberOfMessages;
         let answer = aws
             .clients
@@ -438,10 +446,10 @@ async fn check_dead_letters(aws: &AwsRepository) -> Vec<Finding> {
             Ok(answer) => {
                 let count =
                     answer.attributes().and_then(|counts| counts.get(&counted)?.parse().ok());
-                checks::judge_dead_letters(queue.name(), count.unwrap_or_default())
+                checks::judge_dead_letters(queue, count.unwrap_or_default())
             }
             Err(error) => {
-                let what = format!("the dead letters of {}", queue.name());
+                let what = format!("the dead letters of {queue}");
                 Some(Unanswered::from(error).finding(
                     Code::DeadLetters,
                     what,
@@ -457,13 +465,12 @@ async fn check_dead_letters(aws: &AwsRepository) -> Vec<Finding> {
 async fn check_alarms(aws: &AwsRepository) -> Vec<Finding> {
     let Some(name) = &aws.name else { return vec![nameless(Code::Alarms, "the alarms")] };
     let client = aws_sdk_cloudwatch::Client::new(aws.clients.config());
-    let request = client
-        .describe_alarms()
-        .max_records(MOST_ALARMS)
-        .set_alarm_names(Some(checks::alarm_names(name)));
+    let names = checks::alarm_names(name, aws.resources.chunk_queue.is_some());
+    let request =
+        client.describe_alarms().max_records(MOST_ALARMS).set_alarm_names(Some(names.clone()));
     match request.send().await {
         Ok(answer) => {
-            let found = checks::judge_alarms(name, answer.metric_alarms());
+            let found = checks::judge_alarms(&names, answer.metric_alarms());
             together(Code::Alarms, "all alarms", "none is raised", found)
         }
         Err(error) => {

@@ -5,22 +5,28 @@ use std::collections::BTreeMap;
 use aws_sdk_cloudwatch::types::{MetricAlarm, StateValue};
 use tufline_store::Queue;
 
-use super::functions::{ASKED_BY_DEVICES, STAGES};
+use super::functions::{ASKED_BY_DEVICES, CHUNK, STAGES};
 use crate::commands::doctor::report::{Code, Finding};
 use crate::text;
 
-/// A problem if a dead-letter queue holds messages.
+/// A problem if the dead-letter queue of `queue` holds messages.
 pub fn judge_dead_letters(queue: &str, count: u64) -> Option<Finding> {
     (count > 0).then(|| {
         let why = text::count(count, "dead letter");
-        let advice = "look at the log of its function; readable messages come back by themselves \
-                      (docs/operations.md#alarm-dead-letters)";
+        let advice = if queue == CHUNK {
+            "look at the log of its function, then run `tufline chunk` and purge them \
+             (docs/operations.md#alarm-chunk)"
+        } else {
+            "look at the log of its function; readable messages come back by themselves \
+             (docs/operations.md#alarm-dead-letters)"
+        };
         Finding::problem(Code::DeadLetters, format!("the queue {queue}"), why, advice)
     })
 }
 
-/// The names of a repository's alarms (`cdk/lib/alarms.ts`).
-pub fn alarm_names(repository: &str) -> Vec<String> {
+/// The names of a repository's alarms (`cdk/lib/alarms.ts`); `chunks` says whether it cuts targets
+/// into chunks.
+pub fn alarm_names(repository: &str, chunks: bool) -> Vec<String> {
     let single = [
         "root-expires",
         "timestamp-expires",
@@ -37,17 +43,19 @@ pub fn alarm_names(repository: &str) -> Vec<String> {
     });
     let stages = STAGES.iter().filter(|(stage, _)| !ASKED_BY_DEVICES.contains(stage));
     let stages = stages.map(|(stage, _)| format!("{stage}-errors"));
-    let suffixes = single.map(str::to_owned).into_iter().chain(queues).chain(stages);
+    let chunk = chunks.then(|| format!("{CHUNK}-dead-letters"));
+    let suffixes = single.map(str::to_owned).into_iter().chain(queues).chain(stages).chain(chunk);
     suffixes.map(|suffix| format!("{repository}-{suffix}")).collect()
 }
 
 /// Which alarms are raised, which are missing, and whether an alarm notifies anybody.
-pub fn judge_alarms(repository: &str, alarms: &[MetricAlarm]) -> Vec<Finding> {
+///
+/// `names` are those of [`alarm_names`].
+pub fn judge_alarms(names: &[String], alarms: &[MetricAlarm]) -> Vec<Finding> {
     let mut found = Vec::new();
     let by_name: BTreeMap<&str, &MetricAlarm> =
         alarms.iter().filter_map(|alarm| Some((alarm.alarm_name.as_deref()?, alarm))).collect();
-    let names = alarm_names(repository);
-    for name in &names {
+    for name in names {
         let what = format!("the alarm {name}");
         match by_name.get(name.as_str()) {
             None => {
@@ -101,22 +109,22 @@ mod tests {
             let alarm = MetricAlarm::builder().alarm_name(name).alarm_actions("arn:topic");
             alarm.alarm_description("It lags: docs/operations.md#alarm-lag")
         };
-        let names = alarm_names("T");
-        assert!(names.len() == 25 && names.contains(&"T-sign-errors".to_owned()), "{names:?}");
+        let names = alarm_names("T", true);
+        assert!(names.len() == 26 && names.contains(&"T-sign-errors".to_owned()), "{names:?}");
         let all: Vec<MetricAlarm> = names.iter().map(|name| alarm(name).build()).collect();
-        assert_eq!(judge_alarms("T", &all), []);
+        assert_eq!(judge_alarms(&names, &all), []);
         let mut raised = all.clone();
         raised[0] = alarm(&names[0]).state_value(StateValue::Alarm).build();
-        let found = judge_alarms("T", &raised);
+        let found = judge_alarms(&names, &raised);
         assert_eq!(
             (found.len(), found[0].state, &*found[0].why),
             (1, Severity::Problem, "It lags")
         );
         assert_eq!(found[0].advice.as_deref(), Some("its runbook is docs/operations.md#alarm-lag"));
-        assert_eq!(judge_alarms("T", &all[1..])[0].state, Severity::Warning, "one is missing");
+        assert_eq!(judge_alarms(&names, &all[1..])[0].state, Severity::Warning, "one is missing");
         let unheard: Vec<MetricAlarm> =
             names.iter().map(|name| MetricAlarm::builder().alarm_name(name).build()).collect();
-        assert_eq!(judge_alarms("T", &unheard).len(), 1, "nobody is notified");
+        assert_eq!(judge_alarms(&names, &unheard).len(), 1, "nobody is notified");
     }
 
     #[test]
@@ -125,5 +133,7 @@ mod tests {
             states(&[judge_dead_letters("q", 0), judge_dead_letters("q", 1)]),
             [None, PROBLEM]
         );
+        let advice = judge_dead_letters(CHUNK, 1).unwrap().advice.unwrap();
+        assert!(advice.contains("tufline chunk"), "{advice}");
     }
 }

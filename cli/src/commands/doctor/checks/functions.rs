@@ -26,6 +26,9 @@ pub const STAGES: [(&str, Option<Queue>); 8] = [
     ("pack", None),
 ];
 
+/// The function that cuts targets into chunks, and its queue, where it was chosen.
+pub const CHUNK: &str = "chunk";
+
 /// The functions that answer devices: the API's own alarm covers their errors.
 pub const ASKED_BY_DEVICES: [&str; 2] = ["serve", "pack"];
 

@@ -11,7 +11,7 @@ mod machine;
 pub use alarms::{alarm_names, judge_alarms, judge_dead_letters};
 pub use buckets::{judge_public_access, judge_versioning};
 pub use functions::{
-    FunctionStatus, STAGES, Trigger, judge_concurrency, judge_function, judge_recursion,
+    CHUNK, FunctionStatus, STAGES, Trigger, judge_concurrency, judge_function, judge_recursion,
     judge_schedule, judge_trigger,
 };
 pub use keys::{judge_key, judge_key_policy};
