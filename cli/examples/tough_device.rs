@@ -32,7 +32,7 @@ async fn run() -> Result<ExitCode, Box<dyn Error>> {
     tokio::fs::create_dir_all(datastore).await?;
     let root = tokio::fs::read(root).await?;
     // tough waits before every attempt, even the first: with its defaults each file takes 0.2 s
-    // (docs/devices.md).
+    // (docs/other-clients.md).
     let transport = HttpTransportBuilder::new().crypto_provider(aws_lc_rs::default_provider());
     let transport = transport.initial_backoff(Duration::from_millis(20)).build();
     let loader = RepositoryLoader::new(&root, metadata.parse()?, targets.parse()?);

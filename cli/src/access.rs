@@ -211,7 +211,7 @@ impl fmt::Display for ErrorAnswer {
             _ if self.is_denied() => {
                 ": check the URL, and give the credentials that the server asks for: in the URL \
                  (https://USER:PASSWORD@HOST/… or ?…), or for a Tufline repository as \
-                 docs/devices.md shows"
+                 docs/uploads.md shows"
             }
             StatusCode::TOO_MANY_REQUESTS => ": too many requests; run this again later",
             status if status.is_redirection() => {

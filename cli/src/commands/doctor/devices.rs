@@ -32,7 +32,7 @@ pub async fn check(repository: &Repository, unanswered: &str) -> Vec<Finding> {
             )
         }
         Err(NoView::NotAsked(why)) => {
-            let advice = "give a device's credentials in these variables (docs/devices.md)";
+            let advice = "give a device's credentials in these variables (docs/uploads.md)";
             Finding::unchecked(Code::Devices, "a device", &one_line(&why), advice)
         }
         Err(NoView::Failed(why)) => {

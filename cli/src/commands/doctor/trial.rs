@@ -35,7 +35,7 @@ pub async fn run(repository: &Repository) -> Finding {
     let source = match ClientSource::of(repository) {
         Ok(source) => source,
         Err(error) => {
-            let advice = "give a device's credentials in these variables (docs/devices.md)";
+            let advice = "give a device's credentials in these variables (docs/uploads.md)";
             return Finding::unchecked(Code::Trial, "one artifact", &one_line(&error), advice);
         }
     };
