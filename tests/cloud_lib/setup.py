@@ -92,7 +92,7 @@ def _python_packages() -> None:
         _run([base, "-m", "venv", VENV])
     else:
         venv.create(VENV, with_pip=True)
-    _run([PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--requirement", REQUIREMENTS])
+    _run([PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--requirement", REQUIREMENTS])
 
 
 def _npm_packages(project: Path) -> None:
