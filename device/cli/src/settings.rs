@@ -13,6 +13,28 @@ use crate::run::RunSettings;
 ///
 /// In a settings file (TOML) the names have dashes: `metadata-url = "https://…"`. A relative path
 /// starts at the working directory of the process.
+///
+/// ```
+/// use tufline_device::Settings;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("device.toml");
+/// std::fs::write(
+///     &path,
+///     r#"
+///     metadata-url = "https://updates.example.com/metadata"
+///     metadata-dir = "/var/lib/tufline-device"
+///     root = "/usr/share/firmware/root.json"
+///     "#,
+/// )?;
+/// let settings = Settings::read(&path)?;
+/// assert_eq!(settings.tries, 10);
+///
+/// // An unknown name is refused, with its line.
+/// std::fs::write(&path, "metadata-dir = \"m\"\nmetadata-ur = \"x\"")?;
+/// assert!(Settings::read(&path).unwrap_err().to_string().contains("line 2"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Settings {

@@ -6,12 +6,19 @@
 //! the files, by any transport.
 //!
 //! ```
-//! # use tufline_client::{Answer, Limits, Need, Updater, Clock, Error, MemoryStorage};
-//! # fn update(
-//! #     root: &[u8], clock: Clock, fetch: impl Fn(&str, usize) -> Option<Vec<u8>>,
-//! # ) -> Result<(), Error<core::convert::Infallible>> {
+//! use tufline_client::{Answer, Clock, Limits, MemoryStorage, Need, Updater};
+//!
+//! # fn file(path: &str) -> Option<Vec<u8>> {
+//! #     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/metadata/example");
+//! #     std::fs::read(format!("{example}/{path}")).ok()
+//! # }
+//! # let root = file("1.root.json").unwrap();
+//! # let fetch = |path: &str, most: usize| file(path).filter(|bytes| bytes.len() <= most);
+//! // The root came with the device. `fetch` asks a server; `None` says that it has no such file.
 //! let mut storage = MemoryStorage::default();
-//! tufline_client::begin_with(&mut storage, root)?;
+//! tufline_client::begin_with(&mut storage, &root)?;
+//!
+//! let clock = Clock { now: "2026-12-01T00:00:00Z".parse()?, floor: None };
 //! let mut updater = Updater::open(storage, clock, Limits::default())?;
 //! while let Need::File(file) = updater.need()? {
 //!     match fetch(&file.path, file.most) {
@@ -19,8 +26,19 @@
 //!         None => updater.give(Answer::Missing)?,
 //!     }
 //! }
-//! # Ok(()) }
+//!
+//! let mut search = updater.search("gateway/firmware.bin").ok_or("the metadata isn't current")?;
+//! while let Need::File(file) = search.need()? {
+//!     let bytes = fetch(&file.path, file.most).ok_or("the server lacks a role")?;
+//!     search.give(Answer::Bytes(&bytes))?;
+//! }
+//! let found = search.found().ok_or("there is no such target")?;
+//! assert_eq!(found.target.length, 15);
+//! assert!(found.path.ends_with(".firmware.bin"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! The caller then fetches [`FoundTarget::path`], and checks the bytes by [`Target::hasher`].
 //!
 //! *Invariants*: this crate does no I/O, reads no clock, needs no standard library and never
 //! panics. It stores only verified files, and verifies them again whenever it reads them. A refused

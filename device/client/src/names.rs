@@ -29,6 +29,13 @@ fn digest(name: &str) -> String {
 
 /// Turns the name of a role or a target into the name of a file: percent-encoded, or the name's
 /// SHA-256 if that would be too long.
+///
+/// ```
+/// use tufline_client::file_name;
+///
+/// assert_eq!(file_name("gateway/v2/firmware.bin"), "gateway%2Fv2%2Ffirmware.bin");
+/// assert_eq!(file_name(&"long".repeat(100)).len(), 64);
+/// ```
 #[must_use]
 pub fn file_name(name: &str) -> String {
     let escaped = escaped(name);

@@ -20,6 +20,28 @@ pub const LARGEST_AVERAGE: u32 = 64 << 10;
 ///
 /// *Invariant*: the chunks together are the bytes that were read. Each chunk but the last has at
 /// least a quarter of the average, and each has at most four times the average.
+///
+/// ```
+/// use std::collections::BTreeSet;
+/// use tufline_chunks::{Cutter, SMALLEST_AVERAGE, digest};
+///
+/// fn chunks(image: &[u8]) -> std::io::Result<BTreeSet<[u8; 16]>> {
+///     let (mut cutter, mut digests) = (Cutter::new(image, SMALLEST_AVERAGE), BTreeSet::new());
+///     while let Some(chunk) = cutter.next_chunk()? {
+///         digests.insert(digest(chunk));
+///     }
+///     Ok(digests)
+/// }
+///
+/// // One more byte in the middle of an image changes one or two chunks of many.
+/// let words = (0..100_000_u32).map(|number| number.wrapping_mul(2_654_435_761));
+/// let old: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+/// let mut new = old.clone();
+/// new.insert(200_000, 1);
+/// let (old, new) = (chunks(&old)?, chunks(&new)?);
+/// assert!(new.len() > 20 && new.difference(&old).count() <= 2);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Cutter<R> {
     source: R,
@@ -49,7 +71,7 @@ impl<R: Read> Cutter<R> {
 
     /// The next chunk; `None` at the end.
     ///
-    /// The errors of the reader.
+    /// # Errors
     /// Those of the reader.
     pub fn next_chunk(&mut self) -> io::Result<Option<&[u8]>> {
         if self.end - self.begin < self.most() && !self.at_end {

@@ -112,6 +112,27 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], NotAList> {
 /// *Invariant*: the lengths sum to the blob's length; no chunk is empty or longer than four
 /// averages; no packed chunk is longer than that and a frame's header. So a reader knows beforehand
 /// how much memory and how many bytes from the network it will use.
+///
+/// ```
+/// use sha2::{Digest, Sha256};
+/// use tufline_chunks::{Cutter, List, ListWriter, SMALLEST_AVERAGE};
+///
+/// let image = vec![7; 100_000];
+/// let sha256 = Sha256::digest(&image).into();
+/// let mut writer = ListWriter::new(SMALLEST_AVERAGE);
+/// let mut cutter = Cutter::new(&image[..], SMALLEST_AVERAGE);
+/// while let Some(chunk) = cutter.next_chunk()? {
+///     // A server compresses the chunk, and adds the length of that.
+///     writer.add(chunk, chunk.len() as u32);
+/// }
+/// let stored = writer.finish(&sha256)?.bytes().to_vec();
+///
+/// // A device reads the list of the target whose digest and length the metadata has.
+/// let list = List::read(stored.clone(), &sha256, 100_000)?;
+/// assert_eq!(list.entries().map(|chunk| u64::from(chunk.length)).sum::<u64>(), 100_000);
+/// assert!(List::read(stored, &sha256, 100_001).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct List {
     /// The whole list, including header and trailer.

@@ -10,6 +10,27 @@
 //! DATA/tmp                 files that are being written
 //! ```
 //!
+//! ```
+//! use tufline_folder::{DataFolder, FolderStore};
+//! use tufline_store::{Document, Key, Store, Written};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("data");
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! // One process at a time runs the stages. Others open the folder without the lock.
+//! let data = DataFolder::lock(&path)?;
+//! assert!(DataFolder::lock(&path).is_err());
+//! assert!(DataFolder::is_running(&path));
+//!
+//! let store = FolderStore::new(&data);
+//! let record = Document::record(Key::Manifest(1), &"a manifest")?;
+//! assert_eq!(store.create(&record).await?, Written::Done);
+//! assert!(path.join("ledger/generations/00000000000000000001.json").exists());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! *Invariant*: a file below `repository` or `ledger` is complete as soon as it is visible. What a
 //! port has returned, or let anybody read, survives a power cut; only hash's receipts may not, and
 //! those are made again. The uploads are only read; the only files removed there are those that a

@@ -66,6 +66,23 @@ impl Root {
 ///
 /// *Invariant*: enough of its own keys signed it, and enough of its predecessor's keys, unless a
 /// client begins with it.
+///
+/// ```
+/// use tufline_metadata::TrustedRoot;
+///
+/// # let shipped =
+/// #     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/example/1.root.json"));
+/// let root = TrustedRoot::begin(shipped)?;
+/// assert_eq!(root.version(), 1);
+///
+/// // A changed root needs new signatures by its own keys.
+/// let changed = String::from_utf8_lossy(shipped).replace("2999-", "3999-");
+/// assert!(TrustedRoot::begin(changed.as_bytes()).is_err());
+///
+/// // The next root has the next version, so the same one can't follow.
+/// assert!(root.follow(shipped).is_err());
+/// # Ok::<(), tufline_metadata::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct TrustedRoot(File<Root>);
 

@@ -17,6 +17,23 @@ use crate::limits::{MOST_FILES, MOST_HAVE, MOST_ROLES};
 const LONGEST_NAME: usize = 1024;
 
 /// The files that a device has, and the files that it wants.
+///
+/// ```
+/// use tufline_pack::{Have, Question, role_prefix};
+///
+/// let question = Question {
+///     have: vec![
+///         Have { role: "root".into(), version: 1 },
+///         Have { role: "timestamp".into(), version: 7 },
+///     ],
+///     roles: vec![role_prefix("gateway/firmware.bin")],
+///     ..Question::default()
+/// };
+/// let query = question.to_query();
+/// assert_eq!(query, "have=1.root,7.timestamp&roles=303225ff");
+/// assert_eq!(Question::parse(&query)?, question);
+/// # Ok::<(), tufline_pack::Refused>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Question {
     /// The documents that it has: root, timestamp, snapshot, `targets`, then others in the order of

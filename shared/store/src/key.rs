@@ -46,6 +46,17 @@ impl fmt::Debug for VersionId {
 
 /// The name of one stored object.
 ///
+/// ```
+/// use tufline_store::{Bucket, Key};
+///
+/// let key = Key::snapshot(12);
+/// assert_eq!(key.bucket(), Bucket::Repository);
+/// assert_eq!(key.path(), "metadata/12.snapshot.json");
+/// assert_eq!(Key::parse("metadata/12.snapshot.json"), Some(key));
+/// // An object has one spelling.
+/// assert_eq!(Key::parse("metadata/012.snapshot.json"), None);
+/// ```
+///
 /// *Invariant*: every object but [`Key::Timestamp`] and the pointers ([`Key::is_pointer`]) is
 /// written at most once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,6 +8,17 @@ use percent_encoding::{percent_decode_str, percent_encode_byte};
 use crate::TokenError;
 
 /// A key in a token, parsed from `pkcs11:token=LABEL;object=LABEL?module-path=FILE`.
+///
+/// ```
+/// use tufline_token::KeyUri;
+///
+/// let uri = "pkcs11:token=root;object=alice?module-path=/usr/lib/opensc-pkcs11.so";
+/// let key: KeyUri = uri.parse()?;
+///
+/// // Others may see a command line, so a URI may contain no PIN.
+/// assert!(format!("{uri}&pin-value=1234").parse::<KeyUri>().is_err());
+/// # Ok::<(), tufline_token::TokenError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyUri {
     /// The module's file.

@@ -10,7 +10,6 @@
 //! 2. `signing`: a role's document before and after it is signed. A [`Signed`] is verified, and
 //!    only a [`Signed`] can be published.
 //! 3. [`root`]: root documents, which people make and sign, and the rules for a root's successor.
-//! 4. [`config`]: the settings that an operator can choose.
 //! 4. [`config`]: what an operator can choose.
 //! 5. `layout`: which role lists a target. The [`trie`] divides the targets among bins, and the
 //!    ledger finds the bins' documents by the [`index`].

@@ -22,6 +22,13 @@ const WEEK: [(&str, Weekday); 7] = [
 /// The window is open while a wall clock shows a time in it, excluding its end. The days are those
 /// on which it opens; a window that passes midnight ends on the next day. If clocks are set forward
 /// during a window, it is shorter or doesn't open; if they are set back, it is longer.
+///
+/// ```
+/// use tufline_device::Window;
+///
+/// assert!("Sat,Sun 22:00-04:00".parse::<Window>().is_ok());
+/// assert!("22:00".parse::<Window>().is_err());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Window {

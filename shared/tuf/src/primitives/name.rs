@@ -34,6 +34,17 @@ const JAVASCRIPT_PROPERTIES: [&str; 12] = [
 /// JavaScript object property; not ending in `.tuf.json` (side files); at most 240 bytes, where
 /// each `/` and each other byte that is percent-encoded counts as 3. Any other name fails in at
 /// least one client that Tufline supports.
+///
+/// ```
+/// use tufline_tuf::TargetName;
+///
+/// let name: TargetName = "gateway/v2/firmware.bin".parse()?;
+/// assert_eq!(name.as_str(), "gateway/v2/firmware.bin");
+///
+/// let rejection = "gateway//firmware.bin".parse::<TargetName>().unwrap_err();
+/// assert!(rejection.reason.contains("remove the extra '/'"));
+/// # Ok::<(), tufline_tuf::Rejection>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TargetName(String);
