@@ -1,4 +1,4 @@
-//! A target, from its chunks: those that an older image has, and the others from the server.
+//! Makes a target from its chunks: copies those that an older image has, and fetches the others.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,18 +19,18 @@ use crate::seed::{self, Place, Places};
 use crate::wanted::Wanted;
 use crate::window::{NoBytes, Window, page};
 
-/// Chunks that the device has come from the server too where they lie between others that do and
-/// take no more packed bytes than this: another request would take as many for its head.
+/// The device also fetches chunks that it has, if they lie between chunks that it fetches and take
+/// at most this many packed bytes: the header of another request would take as many.
 const MOST_JOINED: u64 = 1 << 10;
 
-/// Why the way by chunks ends before the target.
+/// Why chunks did not make the target.
 #[derive(Debug)]
 pub enum Stop {
-    /// The target is to come whole, for this reason.
+    /// The device must fetch the whole target, for this reason.
     Whole(String),
-    /// The list misled: another one is asked for once, and then the target is to come whole.
+    /// The list misled. The device requests it once more, and then fetches the whole target.
     Misled(String),
-    /// It comes neither way.
+    /// The target can't be fetched at all.
     Failed(Failure),
 }
 
@@ -40,11 +40,11 @@ impl From<Failure> for Stop {
     }
 }
 
-/// A target on its way, by chunks.
+/// The fetch of one target by chunks.
 ///
-/// *Invariant*: nothing is believed of the list. It says what to ask for, and a chunk with another
-/// digest than it says is not taken. No more bytes are asked for than the budget has, and that is
-/// known before the first of them.
+/// *Invariant*: the list is not trusted. It says what to request, and the device refuses a chunk
+/// whose digest differs from the list's. The device knows how many bytes it needs before it
+/// requests the first chunk, and requests none that exceed the budget.
 pub struct Difference<'d> {
     wanted: Wanted<'d>,
     sha256: [u8; 32],
@@ -52,14 +52,15 @@ pub struct Difference<'d> {
     window: Window<'d>,
     decoder: FrameDecoder,
     patience: Patience,
-    /// At how many received bytes it got somewhere the last time.
+    /// The number of received bytes at the last progress.
     furthest: u64,
-    /// From the seed, in bytes.
+    /// The bytes copied from the seed.
     pub copied: u64,
 }
 
 impl<'d> Difference<'d> {
-    /// Begins, or goes on with what an earlier one kept beside the part. `url` is where the chunks are.
+    /// Begins, or continues from the files that an earlier run kept beside the part. `url` is the
+    /// URL of the chunks.
     pub fn begin(
         wanted: Wanted<'d>,
         seed: &Path,
@@ -89,12 +90,12 @@ impl<'d> Difference<'d> {
         Ok(Self { wanted, sha256, seed: opened, window, decoder, patience, furthest: 0, copied: 0 })
     }
 
-    /// How many bytes came over the network.
+    /// The bytes received over the network.
     pub fn received(&self) -> u64 {
         self.window.received
     }
 
-    /// Makes the part as long as the target. Whether it is the target its digest will say.
+    /// Fills the part up to the target's length. The caller then checks the target's digest.
     pub fn run(&mut self, part: &mut Part<'_>) -> Result<(), Stop> {
         let list = self.list(part)?;
         let packed: u64 = list.entries().map(|entry| u64::from(entry.packed)).sum();
@@ -105,7 +106,8 @@ impl<'d> Difference<'d> {
             places.map_err(|error| Stop::Whole(format!("the seed can't be read: {error}")))?;
         places.join(&list, MOST_JOINED);
         let needs = self.needs(&list, &places, part);
-        // What came by chunks is a beginning for chunks only: it is gone on with.
+        // Only chunks can continue a part that chunks began, so this goes on however little it
+        // saves.
         let missing = self.wanted.found.target.length - part.length();
         if needs >= missing && !part.is_by_chunks() {
             return Err(Stop::Whole("its chunks would take as many bytes".to_owned()));
@@ -115,7 +117,7 @@ impl<'d> Difference<'d> {
         self.add_all(&list, &mut places, part)
     }
 
-    /// The list, which is kept beside the part once it is whole.
+    /// The list of chunks. A complete list is kept beside the part.
     fn list(&mut self, part: &Part<'_>) -> Result<List, Stop> {
         let (path, length) = (part.beside(LIST), self.wanted.found.target.length);
         if let Some(list) =
@@ -123,7 +125,7 @@ impl<'d> Difference<'d> {
         {
             return Ok(list);
         }
-        // It may be what was kept of it that is damaged.
+        // The kept bytes may be damaged.
         let mut is_last = self.window.has(0) == 0;
         loop {
             match List::read(self.ask_list(length)?, &self.sha256, length) {
@@ -133,7 +135,7 @@ impl<'d> Difference<'d> {
                 }
                 Err(_) if self.window.may_be_page() => {
                     self.window.forget();
-                    // A page is no progress, however long it is.
+                    // A web page is no progress, however long it is.
                     self.furthest = self.window.received;
                     self.again(page())?;
                 }
@@ -146,16 +148,16 @@ impl<'d> Difference<'d> {
         }
     }
 
-    /// Mostly one request: what follows the list are the first chunks.
+    /// Requests the list, mostly by one request. Bytes that follow it are the first chunks.
     fn ask_list(&mut self, length: u64) -> Result<Vec<u8>, Stop> {
         let begin = self.bytes(0..LEAST_LIST as u64, usual_list_bytes(length))?;
-        // What is none is refused when it is read.
+        // The caller refuses bytes that are not a list.
         let Ok(whole) = list_bytes(&begin) else { return Ok(begin) };
         self.fill(&(0..whole as u64), whole as u64)?;
         Ok(self.window.take_out(whole))
     }
 
-    /// How many bytes are still to come.
+    /// The number of packed bytes that the device must still fetch.
     fn needs(&self, list: &List, places: &Places, part: &Part<'_>) -> u64 {
         let (mut offset, mut packed, mut needs) = (0, list.bytes().len() as u64, 0);
         for (index, entry) in list.entries().enumerate() {
@@ -176,7 +178,7 @@ impl<'d> Difference<'d> {
         places: &mut Places,
         part: &mut Part<'_>,
     ) -> Result<(), Stop> {
-        // Where the current request's bytes end.
+        // The end of the bytes that the current request asked for.
         let mut run_end = 0;
         let (mut offset, mut packed, mut chunk) = (0, list.bytes().len() as u64, Vec::new());
         for (index, entry) in list.entries().enumerate() {
@@ -207,7 +209,8 @@ impl<'d> Difference<'d> {
         Ok(())
     }
 
-    /// The chunk that is packed from this byte on; with it all up to `end` is asked for.
+    /// Fetches and unpacks into `chunk` the chunk at the byte `packed`. One request asks for all
+    /// bytes up to `end`.
     fn take(
         &mut self,
         packed: u64,
@@ -230,14 +233,14 @@ impl<'d> Difference<'d> {
         Err(Stop::Misled("a chunk is not what its list says".to_owned()))
     }
 
-    /// These bytes of the list and the packed chunks.
+    /// These bytes of the object that holds the list and the packed chunks.
     fn bytes(&mut self, part: Range<u64>, end: u64) -> Result<Vec<u8>, Stop> {
         self.fill(&part, end)?;
         let length = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
         Ok(self.window.bytes(length).to_vec())
     }
 
-    /// Asks until these bytes are in the window.
+    /// Requests until these bytes are in the window.
     fn fill(&mut self, part: &Range<u64>, end: u64) -> Result<(), Stop> {
         while let Err(why) = self.window.fill(part, end) {
             self.again(why)?;
@@ -245,7 +248,7 @@ impl<'d> Difference<'d> {
         Ok(())
     }
 
-    /// Waits before it asks again, if that may help.
+    /// Waits before the next request, if that may help. Otherwise returns why not.
     fn again(&mut self, why: NoBytes) -> Result<(), Stop> {
         let failure = match why {
             NoBytes::Never(why) => return Err(Stop::Whole(why)),
@@ -263,10 +266,10 @@ impl<'d> Difference<'d> {
     }
 }
 
-/// Frames of chunks need no more memory than the longest chunk.
+/// The largest window of a frame, in bytes: frames need no more memory than the longest chunk.
 const MOST_WINDOW: u64 = 4 * tufline_chunks::LARGEST_AVERAGE as u64;
 
-/// The target's bytes before this one, with which the chunk that begins here was packed.
+/// The target's bytes before `offset`. The chunk that begins there was packed with them as history.
 fn history(part: &Part<'_>, offset: u64) -> io::Result<Vec<u8>> {
     let length = offset.min(HISTORY as u64);
     let mut history = vec![0; usize::try_from(length).unwrap_or(HISTORY)];
@@ -274,7 +277,7 @@ fn history(part: &Part<'_>, offset: u64) -> io::Result<Vec<u8>> {
     Ok(history)
 }
 
-/// Unpacks one frame, which must have as many bytes as `chunk`, and nothing behind it.
+/// Unpacks one frame, which must fill `chunk` and have nothing behind it.
 fn unpack(
     decoder: &mut FrameDecoder,
     mut packed: &[u8],
@@ -283,8 +286,8 @@ fn unpack(
 ) -> Option<()> {
     decoder.init(&mut packed).ok()?;
     if !history.is_empty() {
-        // The decoder takes history as a part of a dictionary only. The tables that come with one
-        // serve no frame here: none was packed with them.
+        // The decoder accepts history only as part of a dictionary. No frame uses that dictionary's
+        // tables, since none was packed with them.
         let mut dictionary =
             Dictionary::decode_dict(&tufline_pack::dictionary::<&[u8]>(&[])).ok()?;
         dictionary.dict_content = history.to_vec();
@@ -296,9 +299,9 @@ fn unpack(
     }
     let mut room = chunk;
     while !decoder.is_finished() {
-        // A few bytes of a hostile frame may mean a block of 128 KiB: one at a time.
+        // A few bytes of a hostile frame can expand to a block of 128 KiB, so decode one at a time.
         decoder.decode_blocks(&mut packed, BlockDecodingStrategy::UptoBlocks(1)).ok()?;
-        // The decoder keeps what later blocks may refer to, within its bounded window.
+        // Within its bounded window, the decoder keeps what later blocks may refer to.
         let bytes = decoder.collect().unwrap_or_default();
         let (begin, rest) = room.split_at_mut_checked(bytes.len())?;
         begin.copy_from_slice(&bytes);
@@ -307,7 +310,7 @@ fn unpack(
     (room.is_empty() && packed.is_empty()).then_some(())
 }
 
-/// Takes what a kill left behind the bytes that are on disk for sure, as far as it is right.
+/// Accepts the correct chunks that a killed process left behind the part's safe bytes.
 fn recover(list: &List, part: &mut Part<'_>) -> io::Result<()> {
     let (mut offset, mut chunk) = (0, Vec::new());
     for entry in list.entries() {

@@ -11,51 +11,53 @@ use crate::part::{self, Part};
 use crate::patience::{Patience, SOME_WAY};
 use crate::wanted::Wanted;
 
-/// A target that is in its place.
+/// A target that was fetched and verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchedTarget {
-    /// Its length in bytes.
+    /// The target's length in bytes.
     pub length: u64,
-    /// So many came over the network now: bodies of answers, as they were sent.
+    /// The bytes that this fetch received over the network: bodies of answers, as they were sent.
     pub received: u64,
-    /// So many of its bytes were copied from the seed now.
+    /// The bytes that this fetch copied from the seed.
     pub copied: u64,
-    /// Why it came whole, if there was a seed and it did.
+    /// Why the device fetched the whole target despite a seed. `None` if it used the seed, or had
+    /// none.
     pub whole_since: Option<String>,
 }
 
-/// One target on its way.
+/// The fetch of one target.
 pub struct Fetch<'f> {
     pub wanted: Wanted<'f>,
     pub url: String,
-    /// What came of it in a pack.
+    /// The target's bytes from a pack, if one brought them.
     pub packed: Option<&'f [u8]>,
     /// An older image on this device, and the URL of the target's chunks.
     pub seed: Option<&'f Path>,
     pub chunks_url: String,
-    /// Whether the list of chunks was asked for anew, since it misled.
+    /// Whether the list of chunks was requested a second time because the first one misled.
     pub has_asked_anew: bool,
-    /// What it comes to.
+    /// The result so far.
     pub fetched: FetchedTarget,
 }
 
-/// What an answer says of itself.
+/// Whether an answer can be the target, by its length.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fit {
-    /// It is as long as it must be: it is the target, as far as that can be known now.
+    /// The length is right. Only the digest can tell more.
     Right,
-    /// It says nothing of its length. It may be a page in the target's place.
+    /// The answer states no length. It may be a web page in the target's place.
     Unknown,
-    /// It is another file.
+    /// The length is wrong: it is another file.
     Wrong,
 }
 
 impl<'f> Fetch<'f> {
-    /// Until the target is in its place.
+    /// Fetches until the target is in its place.
     pub fn run(mut self) -> Result<FetchedTarget, Failure> {
         let mut anew = false;
         loop {
-            // Whoever else fetches it to this place is waited for, and may have left it there.
+            // This waits while another process fetches the target to the same place. That process
+            // may have finished.
             let Some(mut part) = part::open_unless_there(self.wanted.found, self.wanted.to)
                 .map_err(self.wanted.written())?
             else {
@@ -78,7 +80,8 @@ impl<'f> Fetch<'f> {
             let answers = self.fill(&mut part)?;
             match part.finish(self.wanted.to).map_err(self.wanted.written())? {
                 Ok(()) => return Ok(self.fetched),
-                // It may be what was kept that is damaged, or one of several answers that was another's: once more, from the beginning.
+                // The kept bytes may be damaged, or one of several answers belonged to another
+                // file. Try once more from the beginning.
                 Err(_) if !anew && (kept > 0 || answers > 1) => anew = true,
                 Err(why) => {
                     return Err(Failure::Target { name: self.wanted.found.name.clone(), why });
@@ -87,11 +90,11 @@ impl<'f> Fetch<'f> {
         }
     }
 
-    /// Whether what came in a pack is the target, and in its place.
+    /// Moves the bytes from a pack into place. `false` if they are not the target's.
     fn take_packed(&mut self, mut part: Part<'_>, bytes: &[u8]) -> Result<bool, Failure> {
         let mut hasher = self.wanted.found.target.hasher();
         hasher.update(bytes);
-        // What was kept of the target stays, where this is another file.
+        // If this is another file, the kept part of the target stays.
         if bytes.len() as u64 != self.wanted.found.target.length || hasher.check().is_err() {
             return Ok(false);
         }
@@ -100,7 +103,8 @@ impl<'f> Fetch<'f> {
         Ok(part.finish(self.wanted.to).map_err(self.wanted.written())?.is_ok())
     }
 
-    /// Whether the target is in its place, from an older image and what that lacks. If not, the rest of it is to come whole.
+    /// Makes the target from an older image and the chunks that the image lacks. `false` if the
+    /// target must still be fetched.
     fn take_difference(&mut self, seed: &'f Path, mut part: Part<'_>) -> Result<bool, Failure> {
         let mut difference = match Difference::begin(self.wanted, seed, &self.chunks_url, &part) {
             Ok(difference) => difference,
@@ -135,7 +139,7 @@ impl<'f> Fetch<'f> {
     ) -> Result<bool, Failure> {
         self.fetched.whole_since = Some(match stop {
             Stop::Whole(why) => why,
-            // The server may have packed the chunks anew since their list came: once more.
+            // The server may have packed the chunks again since it sent their list. Try once more.
             Stop::Misled(_) if !self.has_asked_anew => {
                 self.has_asked_anew = true;
                 let anew = part.begin_anew().and_then(|()| part.forget_list());
@@ -152,7 +156,8 @@ impl<'f> Fetch<'f> {
         Ok(false)
     }
 
-    /// Asks until the target is whole, and says how often. What counts as getting somewhere is to get further than ever before.
+    /// Requests until the target is whole, and returns the number of requests. Only bytes further
+    /// on than ever before count as progress.
     fn fill(&mut self, part: &mut Part<'_>) -> Result<u32, Failure> {
         let mut patience = Patience::new(self.wanted.tries, self.wanted.connection.deadline());
         let (mut answers, mut furthest) = (0, part.length());
@@ -160,7 +165,7 @@ impl<'f> Fetch<'f> {
             let missing = self.wanted.found.target.length - part.length();
             let whole_since = self.fetched.whole_since.as_deref();
             if let Err(failure) = self.wanted.expect_budget(missing, whole_since) {
-                // By chunks it may be less, another time.
+                // Next time, chunks may take fewer bytes.
                 part.forget_whole().map_err(self.wanted.written())?;
                 return Err(failure);
             }
@@ -182,7 +187,7 @@ impl<'f> Fetch<'f> {
         Ok(answers)
     }
 
-    /// One request for what is missing.
+    /// Makes one request for the missing bytes.
     fn ask(&mut self, part: &mut Part<'_>) -> Result<Result<(), NetworkFailure>, Failure> {
         let file = match self.wanted.connection.file(
             &self.url,
@@ -195,7 +200,8 @@ impl<'f> Fetch<'f> {
                 return Err(Error::Missing(format!("target {}", self.wanted.found.name)).into());
             }
             Ok(Answer::Forbidden) => return Ok(Err(NetworkFailure::Status(403))),
-            // It may be the question for a part: another file is there, or the server takes no such question.
+            // The range may be the reason: the file on the server is another one, or the server
+            // accepts no ranges.
             Err(NetworkFailure::Status(400 | 412 | 416 | 431)) if part.length() > 0 => {
                 part.begin_anew().map_err(self.wanted.written())?;
                 return Ok(Err(NetworkFailure::Broken(
@@ -206,7 +212,7 @@ impl<'f> Fetch<'f> {
         };
         match self.fit(&file) {
             Fit::Wrong => Ok(Err(another_file())),
-            // It must not cost what was kept.
+            // The kept bytes must not be lost to a web page.
             Fit::Unknown if part.length() > 0 => Ok(Err(another_file())),
             Fit::Unknown => {
                 let read = self.read(file, part, 0)?;
@@ -216,11 +222,12 @@ impl<'f> Fetch<'f> {
                 Ok(read)
             }
             Fit::Right => {
-                // The server says by the whole that it isn't the file of which a part was asked for.
+                // By sending the whole file, the server says that the kept part belongs to another
+                // one.
                 if file.from == 0 && file.etag.is_some() && file.etag.as_deref() != part.etag() {
                     part.begin_anew().map_err(self.wanted.written())?;
                 }
-                // A server that knows no parts answers the whole: what was kept of it is passed over.
+                // A server without ranges sends the whole file. Skip the kept bytes.
                 let Some(known) = part.length().checked_sub(file.from) else {
                     return Ok(Err(NetworkFailure::Broken(
                         "the server answers another part than was asked for".to_owned(),
@@ -231,7 +238,8 @@ impl<'f> Fetch<'f> {
         }
     }
 
-    /// A part's place is in its fields. Of a whole file only its length tells it from a page in its place.
+    /// Compares the answer's length with the target's. The fields of a partial answer state its
+    /// place; only its length tells a whole file from a web page in its place.
     fn fit(&self, file: &FileAnswer) -> Fit {
         let left = self.wanted.found.target.length.checked_sub(file.from);
         match file.length {
@@ -242,7 +250,7 @@ impl<'f> Fetch<'f> {
         }
     }
 
-    /// Adds what comes to the part, but for its first bytes, which are known.
+    /// Adds the answer's bytes to the part, except for the first `known` bytes.
     fn read(
         &mut self,
         mut file: FileAnswer,

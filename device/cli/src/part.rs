@@ -1,4 +1,4 @@
-//! A target's bytes on their way: what came is kept over cuts, kills and reboots.
+//! The bytes received so far of a target. They survive broken connections, kills and reboots.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,56 +14,58 @@ use tufline_metadata::Hasher;
 use crate::durable;
 use crate::patience::now;
 
-/// What came is put on disk after so many bytes…
+/// Received bytes are flushed to disk after this many bytes…
 const SYNC_AFTER_BYTES: u64 = 4 << 20;
 
-/// …or so much time, so that a cut of the power costs no more than this.
+/// …or after this much time. A power cut costs no more than that.
 const SYNC_AFTER: Duration = Duration::from_secs(10);
 
-/// The files beside a part: its note…
+/// The suffixes of the files beside a part: its note…
 const NOTE: &str = ".note";
 
 /// …the list of its chunks…
 pub const LIST: &str = ".list";
 
-/// …and what came of a chunk that isn't whole.
+/// …and the received bytes of an incomplete chunk.
 pub const PACKED: &str = ".packed";
 
-/// What came so far of a target, beside the place where it will be.
+/// The bytes received so far of a target, in a file beside the target's final place.
 ///
-/// *Invariant*: what the note calls safe is on disk, byte for byte as it came: the note is written after it. It is hashed again before anything is added,
-/// and the whole is moved into its place only if it is what was signed.
+/// *Invariant*: the bytes that the note calls safe are on disk, since the note is written after
+/// them. They are hashed again before more are added, and the file moves into its place only if its
+/// digest is the signed one.
 pub struct Part<'t> {
     found: &'t FoundTarget,
     path: PathBuf,
     file: File,
     hasher: Hasher<'t>,
     length: u64,
-    /// Whether the file has bytes behind these, of which nobody knows whether they are right.
+    /// Whether the file has more bytes behind these, which nobody has checked.
     has_tail: bool,
     note: Note,
     synced_at: Instant,
 }
 
-/// What is known of a part, in a file beside it.
+/// The record of a part, in a file beside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
-    /// Of the target whose part it is, as listed.
+    /// The target's digest, as the metadata lists it.
     digest: String,
-    /// So many of its bytes are on disk.
+    /// The number of bytes that are on disk.
     safe: u64,
-    /// By which the server tells these bytes from others.
+    /// The `ETag` of the file on the server that these bytes came from.
     etag: Option<String>,
-    /// The list of its chunks made another file of it: it comes whole.
+    /// Its chunks made another file, so the target must be fetched whole.
     #[serde(default)]
     is_whole: bool,
-    /// Some of it came by chunks: whether they are right is known when all are there.
+    /// Some bytes came from chunks. Only the complete target shows whether they are right.
     #[serde(default)]
     by_chunks: bool,
 }
 
 impl<'t> Part<'t> {
-    /// What is kept of this target, of which nobody else has `file`: another version's is forgotten.
+    /// Reads the part in `file`, which this process has locked. A part of another version is
+    /// dropped.
     fn read(found: &'t FoundTarget, path: PathBuf, file: File) -> io::Result<Self> {
         let digest = found.target.digest().unwrap_or_default();
         let note = fs::read(note_path(&path))
@@ -85,7 +87,8 @@ impl<'t> Part<'t> {
         Ok(part)
     }
 
-    /// A hidden file, by the target's name: there is one part of each target at most.
+    /// The part's path: a hidden file named by the target's name, so that each target has at most
+    /// one part.
     fn path(found: &FoundTarget, to: &Path) -> PathBuf {
         let name = hex::encode(Sha256::digest(&found.name).get(..16).unwrap_or_default());
         to.with_file_name(format!(".{name}.part"))
@@ -96,12 +99,12 @@ impl<'t> Part<'t> {
         self.file.seek(SeekFrom::Start(0))?;
         self.length = hash_rest(&mut (&self.file).take(kept), &mut self.hasher)?;
         self.has_tail = self.file.metadata()?.len() > self.length;
-        // Less than was noted is there where a cut of the power tore the file.
+        // After a power cut the file may be shorter than the note says.
         self.note.safe = self.length;
         Ok(())
     }
 
-    /// So many bytes came.
+    /// The number of received bytes.
     pub fn length(&self) -> u64 {
         self.length
     }
@@ -114,12 +117,12 @@ impl<'t> Part<'t> {
         self.note.etag.as_deref()
     }
 
-    /// What follows comes from a file with this `ETag`, or none.
+    /// Notes the `ETag` of the file that the next bytes come from; `None` if it has none.
     pub fn set_etag(&mut self, etag: Option<String>) {
         self.note.etag = etag;
     }
 
-    /// Forgets what came.
+    /// Drops all received bytes.
     pub fn begin_anew(&mut self) -> io::Result<()> {
         self.note = Note {
             digest: self.note.digest.clone(),
@@ -132,14 +135,15 @@ impl<'t> Part<'t> {
         self.drop_tail()
     }
 
-    /// From now on it comes whole, also after a reboot: what its chunks made of it was another file.
+    /// Requires a fetch of the whole target from now on, even after a reboot, because its chunks
+    /// made another file.
     pub fn take_whole(&mut self) -> io::Result<()> {
         self.begin_anew()?;
         self.note.is_whole = true;
         self.write_note()
     }
 
-    /// It may come by chunks again.
+    /// Allows chunks again.
     pub fn forget_whole(&mut self) -> io::Result<()> {
         if !self.note.is_whole {
             return Ok(());
@@ -148,7 +152,7 @@ impl<'t> Part<'t> {
         self.write_note()
     }
 
-    /// From now on chunks are added.
+    /// Notes that chunks are added from now on.
     pub fn begin_chunks(&mut self) -> io::Result<()> {
         if self.note.by_chunks {
             return Ok(());
@@ -157,50 +161,50 @@ impl<'t> Part<'t> {
         self.write_note()
     }
 
-    /// Whether some of it came by chunks.
+    /// Whether some bytes came from chunks.
     pub fn is_by_chunks(&self) -> bool {
         self.note.by_chunks
     }
 
-    /// Forgets what came by chunks: without them it is nothing to go on from.
+    /// Drops bytes that came from chunks: a fetch of the whole target can't continue from them.
     pub fn begin_whole(&mut self) -> io::Result<()> {
         if self.note.by_chunks { self.begin_anew() } else { Ok(()) }
     }
 
-    /// Forgets the list of its chunks, and what came of one.
+    /// Removes the list of chunks, and the received bytes of an incomplete chunk.
     pub fn forget_list(&mut self) -> io::Result<()> {
         [LIST, PACKED].iter().try_for_each(|suffix| durable::remove(&self.beside(suffix)))
     }
 
-    /// Whether it has to come whole.
+    /// Whether the target must be fetched whole.
     pub fn comes_whole(&self) -> bool {
         self.note.is_whole
     }
 
-    /// A file beside its own.
+    /// The path of a file beside the part.
     pub fn beside(&self, suffix: &str) -> PathBuf {
         durable::with_suffix(&self.path, suffix)
     }
 
-    /// The file with its bytes, and perhaps some behind them.
+    /// The part's file. It may have more bytes than [`Self::length`].
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// These come next, and are in the file already.
+    /// Counts the next bytes, which are in the file already.
     pub fn accept(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;
     }
 
-    /// What is behind its bytes is nothing.
+    /// Cuts off the bytes behind [`Self::length`].
     pub fn drop_tail(&mut self) -> io::Result<()> {
         self.has_tail = false;
         self.file.set_len(self.length)?;
         self.file.seek(SeekFrom::Start(self.length)).map(|_| ())
     }
 
-    /// Adds what came next. At most what the target has is taken.
+    /// Adds the next bytes. The caller adds no more than the target has.
     pub fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.has_tail {
             self.drop_tail()?;
@@ -216,7 +220,7 @@ impl<'t> Part<'t> {
         Ok(())
     }
 
-    /// Puts what came on disk, and then says so.
+    /// Flushes the received bytes to disk, and then notes that they are safe.
     pub fn sync(&mut self) -> io::Result<()> {
         if self.length == self.note.safe {
             return Ok(());
@@ -231,7 +235,8 @@ impl<'t> Part<'t> {
         durable::write(&note_path(&self.path), &serde_json::to_vec(&self.note)?)
     }
 
-    /// Moves the whole into its place, if it is what was signed.
+    /// Moves the file into its place, if its digest is the signed one. Otherwise removes it, and
+    /// returns why.
     pub fn finish(self, to: &Path) -> io::Result<Result<(), String>> {
         if let Err(error) = self.hasher.check() {
             Self::remove(&self.path)?;
@@ -252,11 +257,13 @@ impl<'t> Part<'t> {
     }
 }
 
-/// What is kept of this target on its way to `to`, which nobody else goes on with then; `None` if the target is there already.
+/// Opens and locks the part of a target that will be at `to`. `None` if the target is there
+/// already.
 ///
-/// *Invariant*: a part is one process's at a time. Who comes later waits, and finds the part as it was left, or the target in its place.
+/// *Invariant*: one process at a time has a part. A later process waits, and finds the part as the
+/// first one left it, or the target in its place.
 pub fn open_unless_there<'t>(found: &'t FoundTarget, to: &Path) -> io::Result<Option<Part<'t>>> {
-    // Before anything is fetched for a place that can't take it.
+    // Check the place before anything is fetched.
     if fs::metadata(to).is_ok_and(|about| !about.is_file()) {
         let why = "it is there, and is not a regular file";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
@@ -265,7 +272,7 @@ pub fn open_unless_there<'t>(found: &'t FoundTarget, to: &Path) -> io::Result<Op
     loop {
         let before = identity(to)?;
         if before.is_some() && is_there(found, to)? {
-            // Of a process that was killed when it had moved the part.
+            // A process was killed after it moved the part, and left these.
             if !path.exists() {
                 remove_beside(&path)?;
             }
@@ -273,7 +280,7 @@ pub fn open_unless_there<'t>(found: &'t FoundTarget, to: &Path) -> io::Result<Op
         }
         let file = durable::create_or_open(&path)?;
         file.lock()?;
-        // Whoever had it may have moved it into its place meanwhile, or have begun anew.
+        // The process that had the lock may have moved the part into place, or begun a new one.
         let is_still_there = identity(&path)? == Some(identity_of(&file.metadata()?));
         if is_still_there && identity(to)? == before {
             return Part::read(found, path, file).map(Some);
@@ -281,7 +288,7 @@ pub fn open_unless_there<'t>(found: &'t FoundTarget, to: &Path) -> io::Result<Op
     }
 }
 
-/// What tells a file from another, and from itself when it was written to.
+/// What changes when a file is replaced or written: device, inode and modification time.
 fn identity(path: &Path) -> io::Result<Option<(u64, u64, i64, i64)>> {
     match fs::metadata(path) {
         Ok(about) => Ok(Some(identity_of(&about))),
@@ -310,7 +317,7 @@ pub fn is_there(found: &FoundTarget, path: &Path) -> io::Result<bool> {
     Ok(hasher.check().is_ok())
 }
 
-/// Hashes what is read to its end, and says how many bytes these are.
+/// Hashes everything up to the end of `file`, and returns the number of bytes.
 fn hash_rest(file: &mut impl Read, hasher: &mut Hasher<'_>) -> io::Result<u64> {
     let (mut length, mut buffer) = (0, vec![0; 1 << 16]);
     loop {

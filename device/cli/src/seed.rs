@@ -1,4 +1,4 @@
-//! An older image on this device, and what of the new one it has.
+//! An older image on this device, and which chunks of the new one it has.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -14,17 +14,17 @@ pub enum Place {
     Server,
     /// In the seed, from this byte on.
     Seed(u64),
-    /// In the target itself, from this byte on: an earlier chunk is the same.
+    /// In the target itself, from this byte on: an earlier chunk is equal.
     Target(u64),
 }
 
-/// For each chunk of a list, where its bytes are. Eight bytes a chunk: a list may have many.
+/// Where the bytes of each chunk of a list are. An entry has eight bytes, since a list may be long.
 ///
-/// *Invariant*: it is only a hint. Whoever takes a chunk from somewhere compares its digest.
+/// *Invariant*: a place is only a hint. A caller that reads a chunk there compares its digest.
 #[derive(Debug)]
 pub struct Places(Vec<u64>);
 
-/// The most bytes of a seed that are searched: four times the longest target.
+/// The device searches at most this many bytes of a seed: four times the longest target.
 const MOST_SEED: u64 = 4 * LARGEST_BLOB;
 
 /// Tells [`Place::Target`] from [`Place::Seed`]: no file is that long.
@@ -33,7 +33,7 @@ const IN_TARGET: u64 = 1 << 63;
 const ON_SERVER: u64 = u64::MAX;
 
 impl Places {
-    /// Looks for the chunks of `list` in `seed`, which is read once, and in the target itself.
+    /// Looks for the chunks of `list` in the target itself and in `seed`, which is read once.
     ///
     /// # Errors
     /// The seed can't be read.
@@ -42,11 +42,12 @@ impl Places {
         let by_digest = Index::new(list);
         let mut seed = seed;
         seed.seek(SeekFrom::Start(0))?;
-        // A device without an end, or a sparse file, must not take forever.
+        // An endless device or a sparse file must not take forever.
         let (mut cutter, mut offset) = (Cutter::new(seed.take(MOST_SEED), list.average()), 0);
         while let Some(chunk) = cutter.next_chunk()? {
             let same = by_digest.find(list, &digest(chunk));
-            // All of them were found with the first: a list and a seed of zeros must not take their product.
+            // The first match found all equal chunks. Otherwise a list and a seed of zeros would
+            // take the product of their lengths.
             let is_new =
                 same.first().is_some_and(|first| places.get(*first as usize) == Some(&ON_SERVER));
             for index in same.iter().filter(|_| is_new) {
@@ -61,7 +62,7 @@ impl Places {
         Ok(places)
     }
 
-    /// What stands in the target twice comes once.
+    /// Fetches equal chunks of the target only once.
     fn find_repeated(&mut self, list: &List, by_digest: &Index) {
         let mut offset = 0;
         for (index, entry) in list.entries().enumerate() {
@@ -78,7 +79,7 @@ impl Places {
         }
     }
 
-    /// Where the bytes of this chunk are.
+    /// The place of this chunk's bytes.
     pub fn get(&self, index: usize) -> Place {
         match self.0.get(index).copied() {
             None | Some(ON_SERVER) => Place::Server,
@@ -87,9 +88,11 @@ impl Places {
         }
     }
 
-    /// Has chunks come from the server too that lie between others that do, where they take no more than `most` packed bytes: fewer requests are made.
+    /// Marks chunks that lie between fetched ones as fetched too, if they take at most `most`
+    /// packed bytes. This saves requests.
     pub fn join(&mut self, list: &List, most: u64) {
-        // Since a chunk came from the server: none did at first.
+        // The chunk after the last fetched one, and the packed bytes since; `None` before the
+        // first.
         let mut between = None::<(usize, u64)>;
         for (index, entry) in list.entries().enumerate() {
             if self.get(index) != Place::Server {
@@ -103,14 +106,14 @@ impl Places {
         }
     }
 
-    /// How many packed bytes come in one request that begins with this chunk.
+    /// The number of packed bytes in one request that begins with this chunk.
     pub fn run(&self, list: &List, begin: usize) -> u64 {
         let run = (begin..list.count())
             .take_while(|index| *index == begin || self.get(*index) == Place::Server);
         run.filter_map(|index| list.entry(index)).map(|entry| u64::from(entry.packed)).sum()
     }
 
-    /// Has it come from the server.
+    /// Marks a chunk as fetched from the server.
     pub fn ask_server(&mut self, index: usize) {
         if let Some(place) = self.0.get_mut(index) {
             *place = ON_SERVER;
@@ -118,7 +121,7 @@ impl Places {
     }
 }
 
-/// The chunks of a list by their digests: numbers of chunks, those of one digest in their order.
+/// The numbers of a list's chunks, sorted by digest and then by number.
 struct Index(Vec<u32>);
 
 impl Index {
@@ -140,7 +143,7 @@ impl Index {
     }
 }
 
-/// Reads the chunk at this place into `chunk`; `false` where it isn't there any more.
+/// Reads the chunk at this place into `chunk`. `false` if it is no longer there.
 pub fn read_chunk(file: &File, offset: u64, entry: &Entry, chunk: &mut Vec<u8>) -> bool {
     chunk.resize(entry.length as usize, 0);
     file.read_exact_at(chunk, offset).is_ok() && digest(chunk) == entry.digest

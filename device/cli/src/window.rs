@@ -1,4 +1,4 @@
-//! The packed chunks, as they come from the server.
+//! Receives the packed chunks from the server.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -9,38 +9,38 @@ use crate::durable;
 use crate::failure::NetworkFailure;
 use crate::http::{Answer, Connection, FileAnswer};
 
-/// Bytes of an object on a server: those that were asked for and aren't used yet.
+/// The bytes of an object on a server that were received and not used yet.
 ///
-/// What came of a chunk that isn't whole is kept in a file. Nothing waits until that is on disk: a
-/// kill loses nothing then, and a cut of the power some bytes. Whoever uses the bytes compares their
-/// digest, so a file that was torn costs one more request.
+/// A file keeps the received bytes of an incomplete chunk. Nothing waits until the file is on disk:
+/// a kill loses nothing, and a power cut loses some bytes. The caller compares the digest of what
+/// it uses, so a torn file costs one more request.
 pub struct Window<'w> {
     connection: &'w Connection,
     url: &'w str,
-    /// Where the server pointed to: asked until it answers otherwise.
+    /// The URL to which the server redirected. It is used until it fails.
     link: Option<String>,
     answer: Option<FileAnswer>,
-    /// Where the answer ends, and whether that is before what was asked for.
+    /// Where the current answer ends, and whether that is before the requested end.
     end: u64,
     is_short: bool,
-    /// Whether it was said to be a part.
+    /// Whether the last answer said that it is a part of a file.
     is_part: bool,
-    /// How many bytes the object has, once that is known.
+    /// The object's length in bytes, once it is known.
     pub length: Option<u64>,
-    /// Of the first byte in `bytes`.
+    /// The offset of the first byte in `bytes`.
     begin: u64,
     bytes: Vec<u8>,
     kept: Kept,
-    /// How many bytes came, in all.
+    /// The number of bytes received in all.
     pub received: u64,
 }
 
 /// Why no bytes came.
 #[derive(Debug)]
 pub enum NoBytes {
-    /// Nor would they another time.
+    /// Another request would fail too.
     Never(String),
-    /// They may, another time.
+    /// Another request may succeed.
     Failed(NetworkFailure),
     /// This device's file can't be written.
     File(io::Error),
@@ -59,7 +59,7 @@ impl From<io::Error> for NoBytes {
 }
 
 impl<'w> Window<'w> {
-    /// Begins with what is kept at `path`, which belongs to the object that `name` names.
+    /// Begins with the bytes kept at `path`, if they belong to the object `name`.
     pub fn open(
         connection: &'w Connection,
         url: &'w str,
@@ -83,34 +83,36 @@ impl<'w> Window<'w> {
         })
     }
 
-    /// Where the object is.
+    /// The object's URL.
     pub fn url(&self) -> &str {
         self.url
     }
 
-    /// Whether what came last may be a page in the object's place: it was not said to be a part of a file.
+    /// Whether the last answer may be a web page in the object's place: it didn't say that it is a
+    /// part of a file.
     pub fn may_be_page(&self) -> bool {
         !self.is_part
     }
 
-    /// So many bytes from `begin` on are here.
+    /// The number of bytes that are here from the offset `begin` on.
     pub fn has(&self, begin: u64) -> u64 {
         let end = self.begin + self.bytes.len() as u64;
         if (self.begin..end).contains(&begin) { end - begin } else { 0 }
     }
 
-    /// Begins with the bytes of `part`. Where they aren't here, all up to `end` are asked for.
+    /// Makes the window begin with the bytes of `part`. If some are missing, requests all bytes up
+    /// to `end`.
     pub fn fill(&mut self, part: &Range<u64>, end: u64) -> Result<(), NoBytes> {
         self.forget_before(part.start);
         let length = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
         let mut piece = vec![0; 1 << 16];
-        // No more: a list is long.
+        // No more than that, since a list is long.
         self.bytes.reserve_exact((length + piece.len()).saturating_sub(self.bytes.len()));
         while self.bytes.len() < length {
-            // The network may be waited for now.
+            // Save the bytes now, since the network may take long.
             self.kept.keep(self.begin, &self.bytes)?;
             let next = self.begin + self.bytes.len() as u64;
-            // Whoever answers a byte to each question must not be asked for ever.
+            // Don't ask a server forever that answers each request with one byte.
             if next >= self.end && self.answer.take().is_some() && self.is_short {
                 return Err(NetworkFailure::Broken("the answer ended too early".to_owned()).into());
             }
@@ -130,12 +132,12 @@ impl<'w> Window<'w> {
         Ok(())
     }
 
-    /// The first bytes that are here, at most so many.
+    /// The first bytes of the window, at most `length`.
     pub fn bytes(&self, length: usize) -> &[u8] {
         self.bytes.get(..length.min(self.bytes.len())).unwrap_or_default()
     }
 
-    /// The same; the window goes on behind them.
+    /// Takes the first bytes out of the window, at most `length`.
     pub fn take_out(&mut self, length: usize) -> Vec<u8> {
         let rest = self.bytes.split_off(length.min(self.bytes.len()));
         let taken = std::mem::replace(&mut self.bytes, rest);
@@ -143,7 +145,7 @@ impl<'w> Window<'w> {
         taken
     }
 
-    /// What is here is wrong: it is asked for again, and not where the server pointed to before.
+    /// Drops the bytes, which are wrong. The next request follows no earlier redirect.
     pub fn forget(&mut self) {
         self.forget_all();
         self.link = None;
@@ -153,7 +155,7 @@ impl<'w> Window<'w> {
         let known = begin.checked_sub(self.begin).and_then(|known| usize::try_from(known).ok());
         match known.filter(|known| *known <= self.bytes.len()) {
             Some(known) => drop(self.bytes.drain(..known)),
-            // What still comes would have to be passed over.
+            // The rest of the current answer would have to be skipped.
             None => self.forget_all(),
         }
         self.begin = begin;
@@ -193,7 +195,7 @@ impl<'w> Window<'w> {
                 page()
             });
         }
-        // It was asked for a file that is there: the next part is asked for at the same place.
+        // The redirect led to the file, so the next request goes to the same place.
         self.link = link;
         self.is_part = answer.is_part;
         self.end = answer.length.map_or(part.end, |length| part.end.min(part.start + length));
@@ -202,19 +204,20 @@ impl<'w> Window<'w> {
     }
 }
 
-/// Somebody on the way answers, for a while (a captive portal).
+/// The failure if something on the way answers in the server's place, such as a captive portal.
 pub fn page() -> NoBytes {
     let why =
         "a page came in place of chunks: look whether something on the way asks for a sign-in";
     NetworkFailure::NotADocument(why.to_owned()).into()
 }
 
-/// A file with bytes of a window: a name, where they begin (8 bytes), and they.
+/// The file that keeps a window's bytes: the object's name, the offset of the first byte (8 bytes),
+/// and the bytes.
 #[derive(Debug)]
 struct Kept {
     file: File,
     name: [u8; 32],
-    /// What is in the file.
+    /// The offset and the number of the bytes in the file.
     begin: u64,
     length: usize,
 }
@@ -229,11 +232,11 @@ impl Kept {
             Some((u64::from_le_bytes(*begin), bytes.to_vec()))
         };
         let (begin, bytes) = read(&all).unwrap_or_default();
-        // The first write is of all: whatever is there may be another's.
+        // The first write replaces the whole file, which may belong to another object.
         Ok((Self { file, name, begin: u64::MAX, length: 0 }, begin, bytes))
     }
 
-    /// Writes what isn't in the file yet.
+    /// Writes the bytes that the file lacks.
     fn keep(&mut self, begin: u64, bytes: &[u8]) -> io::Result<()> {
         if begin != self.begin || bytes.len() < self.length {
             self.file.set_len(0)?;

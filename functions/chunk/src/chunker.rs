@@ -1,4 +1,4 @@
-//! From a blob to its chunks.
+//! Makes and stores the chunks of a blob.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,46 +15,47 @@ use crate::pack::{Cut, count, next_average, pack};
 use crate::pieces::read_through;
 use crate::speed::level;
 
-/// The file that is being written.
+/// The name of the file in which the chunks are made.
 const FILE: &str = "chunks";
 
-/// Cuts blobs, one at a time.
+/// Cuts blobs, and stores their chunks. It cuts one blob at a time.
 pub struct Chunker {
-    /// The blobs.
+    /// The blobs to cut.
     pub blobs: Arc<dyn Blobs>,
-    /// Where their chunks are stored.
+    /// The store for their chunks.
     pub chunks: Arc<dyn Chunks>,
-    /// The time.
+    /// The clock that bounds a run.
     pub clock: Arc<dyn Clock>,
-    /// Where files are made: a folder that has room for the longest blob.
+    /// A folder for temporary files, with room for the longest blob.
     pub scratch: PathBuf,
-    /// Held while one is cut.
+    /// The lock that is held while a blob is cut.
     pub turn: Mutex<()>,
 }
 
-/// What became of a blob.
+/// The outcome for a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chunked {
-    /// Its chunks are stored now.
+    /// This call stored its chunks.
     Stored {
-        /// How many.
+        /// The number of chunks.
         chunks: usize,
-        /// In bytes, with the list.
+        /// The stored object's length in bytes, with the list.
         bytes: u64,
     },
-    /// It has chunks already.
+    /// The blob had chunks already.
     There,
-    /// It is missing.
+    /// There is no such blob.
     NoBlob,
-    /// It is too short or too long to be cut.
+    /// The blob is too short or too long to be cut.
     NotCut,
 }
 
 impl Chunker {
-    /// Cuts the blob `sha256`, within `until` if that can be, and stores its chunks unless there are some.
+    /// Cuts the blob `sha256` and stores its chunks, unless it has some. It compresses less hard if
+    /// it would otherwise end after `until`.
     ///
     /// # Errors
-    /// Those of the ports and of the file. What was begun is begun anew then.
+    /// Those of the ports and of the temporary file. The next call begins again.
     pub async fn chunk(&self, sha256: &Sha256, until: Time) -> Result<Chunked> {
         let _turn = self.turn.lock().await;
         let Some(blob) = self.blobs.head(sha256).await? else { return Ok(Chunked::NoBlob) };
@@ -80,7 +81,7 @@ impl Chunker {
             }
             Err(error) => Err(error),
         };
-        // The port may have moved it away.
+        // The port may have moved the file away.
         let _ = std::fs::remove_file(&path);
         Ok(match stored? {
             (Written::Done, bytes) => Chunked::Stored { chunks, bytes },
@@ -88,7 +89,7 @@ impl Chunker {
         })
     }
 
-    /// How it is cut: as fine as a list has room for.
+    /// Counts the chunks, at the finest average for which a list has room.
     async fn cut(&self, sha256: &Sha256, length: u64) -> Result<Cut> {
         let mut average = USUAL_AVERAGE;
         let blob = Key::Blob(*sha256);
@@ -107,7 +108,7 @@ impl Chunker {
     }
 }
 
-/// A new file, in place of one that a killed run left.
+/// Makes a new file, in place of one that a killed run left.
 fn new_file(path: &Path) -> io::Result<File> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

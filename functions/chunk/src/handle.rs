@@ -1,11 +1,12 @@
-//! A batch of messages.
+//! Handles a batch of messages.
 
 use tufline_tuf::{Sha256, Time};
 
 use crate::chunker::{Chunked, Chunker};
 use crate::message::read;
 
-/// Cuts the blobs that each of these messages is about, within `until`. Answers why a message must come again, for each.
+/// Cuts the blobs that these messages name, within `until`. Returns for each message why it must be
+/// delivered again, or `None` if it is done.
 pub async fn handle(chunker: &Chunker, until: Time, bodies: &[&str]) -> Vec<Option<String>> {
     let mut failures = Vec::with_capacity(bodies.len());
     for body in bodies {
@@ -17,7 +18,8 @@ pub async fn handle(chunker: &Chunker, until: Time, bodies: &[&str]) -> Vec<Opti
     failures
 }
 
-/// One after another. What is done stays done, so that the message goes on where it failed.
+/// Cuts one blob after another. Finished blobs stay finished, so a message that is delivered again
+/// continues where it failed.
 async fn chunk_all(chunker: &Chunker, until: Time, blobs: Vec<Sha256>) -> Option<String> {
     for blob in blobs {
         match chunker.chunk(&blob, until).await {

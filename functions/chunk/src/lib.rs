@@ -1,10 +1,12 @@
-//! Chunk: cuts a blob where its content says so, compresses each chunk by itself, and stores the list of the chunks and
-//! the packed chunks as one object (`tufline-chunks` has the format).
+//! Chunk: cuts a blob at places that its content determines, and compresses each chunk by itself.
+//! It stores one object: the list of the chunks, followed by the packed chunks (`tufline-chunks`
+//! has the format).
 //!
-//! Nothing waits for it: a target is published before, and is fetched whole wherever it has no chunks.
+//! Nothing waits for this function. A target is published before it has chunks, and a device
+//! fetches the whole target as long as it has none.
 //!
-//! *Invariants*: a blob's chunks are stored as a whole or not at all, and once. Memory is bounded by some pieces of the
-//! blob and the list, whatever the blob's length. A run ends before its time does.
+//! *Invariants*: a blob's chunks are stored as a whole or not at all, and once. Memory holds some
+//! pieces of the blob and the list, whatever the blob's length. A run ends before its time limit.
 
 #![cfg_attr(
     test,
@@ -18,7 +20,7 @@ mod pack;
 mod pieces;
 mod speed;
 
-/// What the benchmark measures.
+/// The functions that the benchmark measures.
 #[doc(hidden)]
 pub mod bench {
     pub use crate::pack::{Cut, count, pack};

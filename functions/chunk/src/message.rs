@@ -1,4 +1,4 @@
-//! What arrives in chunk's queue: S3's events of new blobs, and requests for chunks.
+//! The messages in chunk's queue: S3's events about new blobs, and requests for chunks.
 
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
@@ -8,19 +8,20 @@ use tufline_tuf::{Sha256, json};
 /// The format of requests that this code writes.
 pub const MESSAGE_FORMAT: u32 = 1;
 
-/// A body that means nothing to chunk.
+/// A message's body can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("neither an S3 event nor a request for chunks: {0}")]
 pub struct NotAMessage(String);
 
-/// `{"format": 1, "chunk": ["<sha256>", …]}`
+/// A request for chunks: `{"format": 1, "chunk": ["<sha256>", …]}`.
 #[derive(Serialize, Deserialize)]
 struct Request {
     format: u32,
     chunk: Vec<Sha256>,
 }
 
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>
+/// An event of S3
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>).
 #[derive(Deserialize)]
 struct S3Event {
     #[serde(rename = "Records")]
@@ -42,23 +43,25 @@ struct S3Object {
     key: String,
 }
 
-/// What S3 sends when notifications are set up.
+/// The message that S3 sends when notifications are set up.
 #[derive(Deserialize)]
 struct TestEvent {
     #[serde(rename = "Event")]
     event: String,
 }
 
-/// The body of a request for the chunks of `blob`. One request names one blob, so that none takes longer than a run.
+/// The body of a request for the chunks of `blob`. A request names one blob, so that none takes
+/// longer than a run.
 ///
 /// # Errors
-/// Never for this.
+/// JSON that can't be written, never in practice.
 pub fn request(blob: Sha256) -> Result<String, serde_json::Error> {
     let request = Request { format: MESSAGE_FORMAT, chunk: vec![blob] };
     json::to_vec(&request).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The blobs that a message is about. S3's events of other objects say nothing, and neither does its `s3:TestEvent`.
+/// The blobs that a message names. S3's events about other objects name none, nor does its
+/// `s3:TestEvent`.
 ///
 /// # Errors
 /// [`NotAMessage`].
@@ -80,7 +83,7 @@ pub fn read(body: &str) -> Result<Vec<Sha256>, NotAMessage> {
     Ok(event.records.iter().filter_map(|record| blob(&record.s3.object.key)).collect())
 }
 
-/// Keys in events are URL-encoded.
+/// The blob that a key in an event names. Such keys are URL-encoded.
 fn blob(key: &str) -> Option<Sha256> {
     match Key::parse(&percent_decode_str(key).decode_utf8().ok()?)? {
         Key::Blob(sha256) => Some(sha256),

@@ -1,4 +1,4 @@
-//! A blob's bytes in, its list and packed chunks out.
+//! Packs a blob's bytes into its list and its packed chunks.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -6,12 +6,12 @@ use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use tufline_chunks::{Cutter, HISTORY, LARGEST_AVERAGE, List, ListWriter, MOST_CHUNKS};
 use zstd::zstd_safe::{CCtx, CParameter, compress_bound, get_error_name};
 
-/// The average that is tried after `average` gave too many chunks.
+/// The average to try next, if `average` gave too many chunks.
 pub fn next_average(average: u32) -> Option<u32> {
     (average < LARGEST_AVERAGE).then(|| average.saturating_mul(2).min(LARGEST_AVERAGE))
 }
 
-/// How many chunks there are; `None` if there are too many for a list.
+/// The number of chunks. `None` if there are too many for a list.
 pub fn count(source: impl Read, average: u32) -> io::Result<Option<usize>> {
     let (mut cutter, mut count) = (Cutter::new(source, average), 0);
     while cutter.next_chunk()?.is_some() {
@@ -23,7 +23,7 @@ pub fn count(source: impl Read, average: u32) -> io::Result<Option<usize>> {
     Ok(Some(count))
 }
 
-/// Packs one chunk into `buffer`, with the bytes before it.
+/// Packs one chunk into `buffer`, with the bytes before it as history.
 fn pack_chunk(chunk: &[u8], history: &[u8], level: i32, buffer: &mut Vec<u8>) -> io::Result<()> {
     let failed = |code| io::Error::other(get_error_name(code));
     let mut context = CCtx::create();
@@ -35,30 +35,31 @@ fn pack_chunk(chunk: &[u8], history: &[u8], level: i32, buffer: &mut Vec<u8>) ->
     Ok(())
 }
 
-/// What is to be packed.
+/// The blob to pack.
 pub struct Cut {
     /// The blob's digest.
     pub sha256: [u8; 32],
-    /// In bytes.
+    /// The blob's length in bytes.
     pub length: u64,
     /// The average length of its chunks.
     pub average: u32,
-    /// How many there are, as [`count`] says.
+    /// The number of its chunks, from [`count`].
     pub count: usize,
 }
 
-/// Writes the list and the packed chunks to `file`, which is empty. Each chunk becomes a frame of Zstandard with the chunk's length
-/// and no checksum, since the list has a digest; `level` says how hard to try, given how many bytes are left.
+/// Writes the list and the packed chunks to `file`, which is empty. Each chunk becomes a Zstandard
+/// frame that states the chunk's length. It has no checksum, since the list has a digest. `level`
+/// returns the compression level, given the number of bytes left.
 ///
 /// # Errors
-/// Of the reader and of the file; and where the blob isn't the one that was counted.
+/// Those of the reader and of the file; also if the blob isn't the one that was counted.
 pub fn pack(
     source: impl Read,
     cut: &Cut,
     level: impl Fn(u64) -> i32,
     file: &mut File,
 ) -> io::Result<List> {
-    // The list comes first, and is known last.
+    // The list comes first in the file, and is known last.
     let begin = List::bytes_with(cut.count) as u64;
     let mut cutter = Cutter::new(source, cut.average);
     let mut list = ListWriter::new(cut.average);

@@ -1,4 +1,4 @@
-//! The bytes of a blob for a thread that reads them as they come.
+//! Passes a blob's bytes to a thread as they arrive.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -9,11 +9,12 @@ use tokio::task::spawn_blocking;
 use tufline_store::{Blobs, ErrorKind, Key, Result, StoreError};
 use tufline_tuf::Sha256;
 
-/// So many bytes are read at once. One such piece is worked on, one waits, and one is on its way. A process that is told to stop
-/// waits for the first two.
+/// The number of bytes in one read. One piece is being worked on, one waits, and one is on its way.
+/// A process that must stop waits for the first two.
 pub const PIECE: u64 = 2 << 20;
 
-/// The bytes of a blob in their order. They end where the blob does, or where nobody wants the outcome any more.
+/// The bytes of a blob in their order. They end with the blob, or when nobody wants the outcome any
+/// more.
 pub struct Pieces {
     coming: Receiver<Bytes>,
     piece: Bytes,
@@ -33,10 +34,11 @@ impl Read for Pieces {
     }
 }
 
-/// What `work` makes of the blob `sha256`, which has `length` bytes. It runs on a thread of its own, and needs not read to the end.
+/// Runs `work` over the blob `sha256`, which has `length` bytes, and returns its result. `work`
+/// runs on a thread of its own, and may stop before the end.
 ///
 /// # Errors
-/// Those of the requests, of `work`, and a blob that ends too early.
+/// Those of the requests and of `work`; also if the blob ends too early.
 pub async fn read_through<T: Send + 'static>(
     blobs: &Arc<dyn Blobs>,
     sha256: &Sha256,
@@ -66,10 +68,10 @@ pub async fn read_through<T: Send + 'static>(
         Ok(())
     };
     let sent = send_all.await;
-    // The end of the bytes.
+    // This ends the bytes.
     drop(sender);
     let outcome = working.await;
-    // What was made of a part is worth nothing.
+    // A result from only some of the bytes is worthless.
     sent?;
     outcome.map_err(|error| {
         StoreError::from_source(ErrorKind::Retry, "cut", Key::Blob(*sha256), error)

@@ -1,14 +1,15 @@
-//! How hard to compress, so that the time is enough.
+//! Chooses how hard to compress, so that a run ends in time.
 
 use std::time::Duration;
 
-/// The levels of Zstandard that are used, the best first, and how many bytes of a blob each packs in a second, at least: half
-/// of what was measured with an image of programs and libraries (`docs/cost.md`).
+/// Levels of Zstandard, the best first, and how many bytes of a blob each packs in a second. The
+/// figures are half of what was measured with an image of programs and libraries (`docs/cost.md`).
 const LEVELS: [(i32, u64); 4] = [(19, 4_400_000), (12, 14_000_000), (6, 48_000_000), (1, u64::MAX)];
 
-/// The best level at which `bytes` are packed within `time`; the fastest where there is none.
+/// The best level that packs `bytes` within `time`, or else the fastest level.
 ///
-/// Whoever asks before each chunk keeps the time even on a slow machine: it goes on with a faster level then.
+/// A caller that asks before each chunk ends in time even on a slow machine, by going on with a
+/// faster level.
 pub fn level(bytes: u64, time: Duration) -> i32 {
     let seconds = time.as_secs();
     let is_enough = |(_, speed): &&(i32, u64)| speed.saturating_mul(seconds) >= bytes;
@@ -32,7 +33,8 @@ mod tests {
     }
 
     proptest! {
-        /// A machine that is `slower` times as slow as was measured still ends in time, as long as the fastest level does.
+        /// A machine that is `slower` times slower than the measured one still ends in time, as
+        /// long as the fastest level does.
         #[test]
         fn the_time_is_kept(blob in 1_u64..=tufline_chunks::LARGEST_BLOB, slower in 1.0_f64..8.0) {
             let (limit, fastest) = (780.0, 140_000_000.0);

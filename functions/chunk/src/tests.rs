@@ -181,7 +181,8 @@ fn a_blob_that_changes_while_it_is_read_is_refused() {
 
 #[test]
 fn too_many_chunks_are_cut_coarser() {
-    // The shortest chunks come of bytes that are cut everywhere; a reader that ends nowhere has too many in any case.
+    // Bytes that are cut everywhere give the shortest chunks. An endless reader has too many in any
+    // case.
     assert_eq!(count(std::io::repeat(0), USUAL_AVERAGE).unwrap(), None);
     let averages: Vec<u32> =
         std::iter::successors(Some(USUAL_AVERAGE), |average| next_average(*average)).collect();
