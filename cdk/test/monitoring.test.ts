@@ -59,6 +59,19 @@ test("each alarm watches one metric, for its condition", () => {
   });
 });
 
+test("the pages know all alarms: their number, and a row for each", () => {
+  const read = (page: string) => readFileSync(new URL(`../../docs/${page}`, import.meta.url), "utf8");
+  const names = Object.keys(alarms({ chunks: true })).map((name) => name.replace(/^Tufline-/, ""));
+  const [, counted] = /\| CloudWatch: alarms, month +\| +(\d+) \|/.exec(read("cost-counted.md"))!;
+  assert.equal(Number(counted), Object.keys(alarms()).length);
+  const table = read("operations.md").split("\n## Alarms\n")[1]!.split("\n### ")[0]!;
+  for (const name of names) {
+    const kind = name.replace(/^(uploads|large|changes|sign|publish)-(dead-letters|old-message)$/, "QUEUE-$2");
+    const shown = kind.replace(/^(hash|large|rebuild|sign|publish|refresh)-errors$/, "STAGE-errors");
+    assert.ok(table.includes(`\`${shown}\``), name);
+  }
+});
+
 test("the thresholds of expiry are a quarter of the operator's lifetimes", () => {
   const expiries = { timestamp: Duration.hours(2), snapshot: Duration.days(4), targets: Duration.days(8) };
   const chosen = alarms({ expiries });
