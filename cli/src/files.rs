@@ -37,9 +37,11 @@ pub fn beside(path: &Path) -> io::Result<NamedTempFile> {
 /// Renames `file` to `path`, replacing what is there. Once this has returned, a power cut cannot
 /// undo it.
 pub fn put(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    // The folder of a bare name is empty, and an empty path opens nothing.
+    let path = std::path::absolute(path)?;
     file.as_file().sync_all()?;
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    file.persist(path)?;
+    file.persist(&path)?;
     File::open(folder)?.sync_all()
 }
 

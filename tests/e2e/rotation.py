@@ -36,6 +36,8 @@ def replace(ceremony: Ceremony, *roles: str, last: str = "unused") -> None:
     Carol sign."""
     newest = max(int(name.split()[1].split(".")[0]) for name in ceremony.published() if name.endswith(".root.json"))
     rotation = Rotation(ceremony, *roles)
+    # The operator's folder need not have the newest root: the command puts it there.
+    (ceremony.folder / f"{newest}.root.json").unlink()
     ceremony.add_online_keys(*roles)
     rotation.run()
     for version in (newest + 1, newest + 2):
