@@ -241,7 +241,7 @@ fn convert_ssh(key: &Block) -> String {
     let how = match Wanted::Private.expect_usable_ssh(public) {
         Ok(ssh) if ssh.is_ed25519 => {
             "most versions of ssh-keygen cannot convert an Ed25519 key: make a new key with \
-             `tufline root keygen`, or see docs/keys.md"
+             `tufline root keygen`"
                 .into()
         }
         Ok(_) => "convert a copy of it with `ssh-keygen -p -m PKCS8 -f COPY`".into(),

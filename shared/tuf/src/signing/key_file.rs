@@ -168,8 +168,8 @@ fn public_ssh(Ssh { is_ed25519, is_certificate }: Ssh, lines: bool, wanted: Want
              same name without -cert, converted as docs/keys.md says"
         }
         (Wanted::Public { .. }, false) if is_ed25519 => {
-            "it is an ssh public key of Ed25519, which ssh-keygen does not convert: docs/keys.md \
-             says how"
+            "it is an ssh public key of Ed25519, which ssh-keygen does not convert: make a new key \
+             with `tufline root keygen`"
         }
         (Wanted::Public { .. }, false) if lines => {
             "it is an ssh public key: convert it with `ssh-keygen -i -f KEY > KEY.pub` and \
