@@ -21,6 +21,8 @@
  *   (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/origin-mtls-authentication.html>)
  *   needs an authority that issues it.
  */
+import { fileURLToPath } from "node:url";
+
 import { Annotations, Aws, Duration, Fn, Names, Validations } from "aws-cdk-lib";
 import {
   AllowedMethods,
@@ -119,7 +121,7 @@ export function deviceDistribution(scope: Construct, name: string, options: Clou
   const path = new EdgeFunction(scope, "Path", {
     functionName: inAllRegions(scope, "path"),
     comment: "Maps a path to a key of the bucket",
-    code: FunctionCode.fromFile({ filePath: new URL("../edge/path.js", import.meta.url).pathname }),
+    code: FunctionCode.fromFile({ filePath: fileURLToPath(new URL("../edge/path.js", import.meta.url)) }),
     runtime: FunctionRuntime.JS_2_0,
   });
   const byPath = { functionAssociations: [{ function: path, eventType: FunctionEventType.VIEWER_REQUEST }] };

@@ -13,8 +13,10 @@ export interface TuflineRepositoryProps {
   /**
    * The folder with the functions' binaries, `pipeline/bootstrap` and `devices/bootstrap`, built
    * for {@link architecture}. `cdk/bundle` makes it.
+   *
+   * @default the binaries that the npm package brings; a checkout has none
    */
-  readonly bundle: string;
+  readonly bundle?: string;
 
   /**
    * The processor that the binaries are built for.

@@ -1,13 +1,11 @@
 /** The construct that assembles a whole repository. */
-import { join } from "node:path";
-
 import { Aws, Stack } from "aws-cdk-lib";
 import { HttpApi, IDomainName } from "aws-cdk-lib/aws-apigatewayv2";
 import { IDistribution } from "aws-cdk-lib/aws-cloudfront";
 import { EventBus } from "aws-cdk-lib/aws-events";
 import { IGrantable, ManagedPolicy, PolicyDocument, PolicyStatement } from "aws-cdk-lib/aws-iam";
 import { IKey } from "aws-cdk-lib/aws-kms";
-import { Architecture, Code, Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
+import { Architecture, Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import { RetentionDays } from "aws-cdk-lib/aws-logs";
 import { IBucket } from "aws-cdk-lib/aws-s3";
 import { IStringParameter, StringParameter } from "aws-cdk-lib/aws-ssm";
@@ -17,6 +15,7 @@ import { checkAccess, checkCloudFront, packMaxAge } from "./access.ts";
 import { alarms } from "./alarms.ts";
 import { deviceApi, deviceArns, ReadOptions } from "./api.ts";
 import { ledgerBucket, repositoryBucket } from "./buckets.ts";
+import { programs } from "./bundle.ts";
 import { chunkFunction, chunkQueue } from "./chunk.ts";
 import { deviceDistribution } from "./cloudfront.ts";
 import { batchWindow, config, firstRoot, keyNumbers, lifetimes, packs, reservedConcurrency, throttle } from "./config.ts";
@@ -38,7 +37,6 @@ import {
   Resources,
   SIGNERS,
   Stage,
-  PROGRAMS,
   programOf,
   STAGES,
 } from "./permissions.ts";
@@ -156,7 +154,7 @@ export class TuflineRepository extends Construct {
       TUFLINE_REPOSITORY: name,
     };
     const architecture = props.architecture ?? Architecture.ARM_64;
-    const code = record(PROGRAMS, (program) => Code.fromAsset(join(props.bundle, program)));
+    const code = programs(props);
     const functions = record(STAGES, (stage) => {
       const own: Record<string, string> = stage === "pack" ? { TUFLINE_PACK_MAX_AGE: String(packMaxAge(props.access)) } : {};
       const options = { architecture, environment: { ...this.environment, ...own }, code: code[programOf(stage)] };

@@ -9,6 +9,9 @@ const PAGES = [
   "CHANGELOG.md",
   "CONTRIBUTING.md",
   "SECURITY.md",
+  "cdk/README.md",
+  "examples/README.md",
+  "examples/cdk-two-repositories/README.md",
   "tests/emulator.md",
   ...readdirSync(new URL("docs/", ROOT), { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".md"))

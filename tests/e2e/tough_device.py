@@ -1,4 +1,4 @@
-"""A device with tough: `cli/examples/tough_device.rs`."""
+"""A device with tough: `examples/devices/tough/device.rs`."""
 
 from pathlib import Path
 

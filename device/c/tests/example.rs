@@ -104,7 +104,7 @@ fn build(folder: &Path) -> PathBuf {
         .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-I"])
         .arg(Path::new(HERE).join("include"));
     compiler
-        .arg(Path::new(HERE).join("example/update.c"))
+        .arg(Path::new(HERE).join("../../examples/devices/c/update.c"))
         .arg(built)
         .args(NATIVE)
         .arg("-o")

@@ -1,8 +1,10 @@
-//! A device that uses `tough` as its documentation shows. It updates, fetches one target and ends.
-//! Tests use it to compare clients; it is not part of `tufline`.
+//! A device with tough: `device ROOT METADATA_URL TARGETS_URL STATE NAME OUT`
 //!
-//! `tough_device ROOT METADATA_URL TARGETS_URL DATASTORE NAME OUT`; it exits with 3 if the
-//! repository has no such target.
+//! It needs `tough` with the feature `http`, `rustls` with `aws_lc_rs`, and `tokio` with `fs`,
+//! `macros` and `rt`. ROOT is the `root.json` of the device's image. STATE is a folder that
+//! survives a reboot. URLs end in a slash. It exits with 3 if the repository has no such target.
+//!
+//! The tests that compare clients run this program.
 
 use std::env;
 use std::error::Error;
@@ -24,19 +26,19 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<ExitCode, Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [root, metadata, targets, datastore, name, out] = &arguments[..] else {
+    let [root, metadata, targets, state, name, out] = &arguments[..] else {
         return Err(
-            "six arguments are expected: ROOT METADATA_URL TARGETS_URL DATASTORE NAME OUT".into()
+            "six arguments are expected: ROOT METADATA_URL TARGETS_URL STATE NAME OUT".into()
         );
     };
-    tokio::fs::create_dir_all(datastore).await?;
+    tokio::fs::create_dir_all(state).await?;
     let root = tokio::fs::read(root).await?;
     // tough waits before every attempt, even the first: with its defaults each file takes 0.2 s
     // (docs/other-clients.md).
     let transport = HttpTransportBuilder::new().crypto_provider(aws_lc_rs::default_provider());
     let transport = transport.initial_backoff(Duration::from_millis(20)).build();
     let loader = RepositoryLoader::new(&root, metadata.parse()?, targets.parse()?);
-    let repository = loader.transport(transport).datastore(datastore).load().await?;
+    let repository = loader.transport(transport).datastore(state).load().await?;
     let Some(bytes) = repository.read_target(&TargetName::new(name)?).await? else {
         return Ok(ExitCode::from(NO_SUCH_TARGET));
     };
