@@ -1,7 +1,10 @@
 """`tufline` in scripts: exit codes, and a line of JSON for each answer."""
 
 import json
+import re
 from pathlib import Path
+
+from cloud_lib import ROOT
 
 from .device import sha256
 from .folder import FolderForm
@@ -117,9 +120,28 @@ def test_arguments_that_make_no_sense(form: Form, tmp_path: Path):
     assert done.returncode == MISUSED
 
 
-def test_the_demo_runs_to_its_end():
+def same_in_each_run(printed: str) -> list[str]:
+    """What the demo printed, without what differs from run to run, and each line's width."""
+    patterns = {
+        r"tufline-demo-\w+": "tufline-demo-NAME",
+        r"\b[0-9a-f]{12}…": "DIGEST",
+        r" +[\d.]+ m?s(?=$| after)": " TIME",
+        r"\d+\.\d+ [kMG]B\b": "SIZE",
+    }
+    lines = []
+    for line in printed.splitlines():
+        width = len(line) if re.search(r"\d m?s$", line) else ""
+        for pattern, instead in patterns.items():
+            line = re.sub(pattern, instead, line)
+        lines.append(f"{line.rstrip()} {width}".rstrip())
+    return lines
+
+
+def test_the_demo_prints_what_the_readme_shows():
     done = run("demo", "--exit")
     assert done.returncode == DONE and done.stderr == "", done.stderr
+    shown = re.search(r"^```text\n(A TUF repository in .*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert same_in_each_run(done.stdout) == same_in_each_run(shown[1])
 
 
 def test_a_clean_stop(folder: FolderForm):
