@@ -100,10 +100,11 @@ def test_publish_with_cp(folder: FolderForm, firmware: Path):
 def test_publish_with_the_aws_cli(cloud: CloudForm, firmware: Path):
     name = f"{cloud.unique('aws-cli')}/firmware.bin"
     keys = cloud.endpoints
-    environment = {
-        **os.environ,
+    # Away from the caller's configuration.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
+        "AWS_CONFIG_FILE": os.devnull,
         "AWS_ENDPOINT_URL": keys["aws"],
-        "AWS_REGION": keys["region"],
+        "AWS_DEFAULT_REGION": keys["region"],
         "AWS_ACCESS_KEY_ID": keys["access_key_id"],
         "AWS_SECRET_ACCESS_KEY": keys["secret_access_key"],
     }
