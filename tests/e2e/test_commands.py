@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from cloud_lib import ROOT
 
 from .device import sha256
@@ -110,6 +111,14 @@ def test_reconcile(form: Form):
         for queue in ("uploads", "large", "changes"):
             until("handled", lambda: form.waiting(form.queue(queue)) == 0, 120, 0.2)
     form.wait_published({name: sha256(b"x")})
+
+
+@pytest.mark.slow
+def test_a_server_that_never_answers_keeps_no_build_waiting(folder: FolderForm):
+    folder.put("a", b"x")
+    with folder.paused():
+        done = folder.tufline("wait", "a", "--timeout", 0)
+    assert done.returncode == TIMED_OUT and "the repository's server doesn't answer" in done.stderr, done.stderr
 
 
 def test_arguments_that_make_no_sense(form: Form, tmp_path: Path):

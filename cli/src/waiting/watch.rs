@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use anyhow::anyhow;
+use tokio::time::{Instant, sleep, timeout_at};
 use tufline_metadata::find;
 use tufline_pipeline::state::ledger;
 use tufline_pipeline::state::records::Hashed;
@@ -22,6 +23,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long after the time is up the last look may still take. A server that never answers must not
+/// keep a build waiting.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// How many bytes are read at once of an upload whose digest isn't known otherwise.
 const READ_AT_ONCE: u64 = 8 * 1024 * 1024;
@@ -47,7 +52,10 @@ pub async fn wait_for(
     let mut endings: Vec<Option<UploadEnding>> = awaited.iter().map(|_| None).collect();
     loop {
         let last = Instant::now() >= until;
-        let trouble = watch.look().await.err();
+        let trouble = match timeout_at(until + GRACE, watch.look()).await {
+            Ok(looked) => looked.err(),
+            Err(_) => Some(anyhow!("the repository's server doesn't answer")),
+        };
         for (awaited, ending) in
             awaited.iter().zip(&mut endings).filter(|(_, ending)| ending.is_none())
         {
