@@ -74,7 +74,7 @@ class Images:
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
     scratch = tmp_path_factory.mktemp("images")
-    return Images(scratch, *((60_000_000, 60) if LONG else (6_000_000, 12)))
+    return Images(scratch, *((60_000_000, 120) if LONG else (6_000_000, 12)))
 
 
 def asked_for(network: Network, what: str) -> int:
@@ -120,8 +120,10 @@ def test_kills_and_cuts_cost_a_tenth_at_most(images: Images, cost: Cost, tmp_pat
         with Network(images.folder, Conditions(rate=50e3, cut=0.2, cut_within=100_000), runs) as network:
             command = images.command(images.device(network, device, "tries = 2"), out)
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            # At a random byte of the check, or of the difference.
-            most = chance.uniform(0, cost.check) if chance.random() < 0.1 else cost.check + chance.uniform(0, 2 * cost.difference / wanted)
+            # At a random byte of the check, or of the difference. The kills that are left are spread
+            # over what is left of it.
+            left = max(0, cost.difference - (came - (runs - 1) * cost.check)) / max(1, wanted - kills)
+            most = chance.uniform(0, cost.check) if chance.random() < 0.1 else cost.check + chance.uniform(0, 2 * left)
             while process.poll() is None:
                 if network.down > most and kills < wanted:
                     # Not always right after bytes have come, before the program has read them.
