@@ -55,7 +55,7 @@ class Fleet:
         self.killer = threading.Thread(target=self.kill)
 
     def kill(self) -> None:
-        while not self.over.wait(2 / SIZE):
+        while not self.over.wait(max(0.1, 2 / SIZE)):
             device = self.chance.choice(self.devices)
             device.kill()
             device.start()
