@@ -129,7 +129,7 @@ fn unfinished(name: &str) -> Option<String> {
 }
 
 /// The prefix of the names under which `tufline upload` writes files until they are complete. It
-/// holds a lock on each while it writes ([`crate::open_folder::OpenFolder::remove_abandoned`]).
+/// holds a lock on each while it writes (`OpenFolder::remove_abandoned`).
 pub const TEMPORARY_PREFIX: &str = ".tufline-new-";
 
 /// Where a name leads.
