@@ -57,9 +57,9 @@ class Tufline(Peer):
         return [program.command("fetch", NAME, "--seed", pair.old, "--out", "out")]
 
     def look(self, log: str) -> None:
-        whole_since = json.loads(log.splitlines()[-1])["fetched"][0].get("whole_since")
-        if whole_since is not None:
-            print(f"tufline-device fetched the whole image, since {whole_since}", flush=True)
+        whole_because = json.loads(log.splitlines()[-1])["fetched"][0].get("whole_because")
+        if whole_because is not None:
+            print(f"tufline-device fetched the whole image, since {whole_because}", flush=True)
 
 
 def tables(scratch: Path, folder: Path | None, file: Path | None) -> Iterator[str]:

@@ -99,7 +99,7 @@ def cost(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Cost:
         first, network.down = network.down, 0
         fetched = device.answer("fetch", NAME, "--seed", images.seed, "--out", folder / "new.img")["fetched"][0]
         assert (folder / "new.img").read_bytes() == images.new
-        assert asked_for(network, "targets") == 0 and "whole_since" not in fetched, fetched
+        assert asked_for(network, "targets") == 0 and "whole_because" not in fetched, fetched
         difference, network.down = network.down, 0
         device.answer("check", NAME)
         again = network.down

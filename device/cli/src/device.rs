@@ -174,7 +174,7 @@ impl Device {
                 length: found.target.length,
                 received: 0,
                 copied: 0,
-                whole_since: None,
+                whole_because: None,
             },
         };
         fetch.run()

@@ -70,15 +70,15 @@ impl<'d> Difference<'d> {
         let whole = |why: &str| Err(Stop::Whole(why.to_owned()));
         let target = &wanted.found.target;
         if part.comes_whole() {
-            return whole("its chunks made another file of it before");
+            return whole("its chunks gave wrong bytes last time");
         }
         if !is_cut(target.length) {
-            return whole("of a target of this length no chunks are made");
+            return whole("targets of this length have no chunks");
         }
         let Some(sha256) =
             target.hashes.get("sha256").and_then(|digest| digest.as_slice().try_into().ok())
         else {
-            return whole("no SHA-256 is listed of it, by which chunks are found");
+            return whole("its metadata lists no SHA-256, by which chunks are found");
         };
         let opened = seed::open(seed)
             .map_err(|error| Stop::Whole(format!("{}: {error}", seed.display())))?;
@@ -110,7 +110,7 @@ impl<'d> Difference<'d> {
         // saves.
         let missing = self.wanted.found.target.length - part.length();
         if needs >= missing && !part.is_by_chunks() {
-            return Err(Stop::Whole("its chunks would take as many bytes".to_owned()));
+            return Err(Stop::Whole("its chunks would be as many bytes".to_owned()));
         }
         self.wanted.expect_budget(needs, None)?;
         part.begin_chunks().map_err(self.wanted.written())?;

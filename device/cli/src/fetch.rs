@@ -22,7 +22,7 @@ pub struct FetchedTarget {
     pub copied: u64,
     /// Why the device fetched the whole target despite a seed. `None` if it used the seed, or had
     /// none.
-    pub whole_since: Option<String>,
+    pub whole_because: Option<String>,
 }
 
 /// The fetch of one target.
@@ -137,7 +137,7 @@ impl<'f> Fetch<'f> {
         mut part: Part<'_>,
         stop: Stop,
     ) -> Result<bool, Failure> {
-        self.fetched.whole_since = Some(match stop {
+        self.fetched.whole_because = Some(match stop {
             Stop::Whole(why) => why,
             // The server may have packed the chunks again since it sent their list. Try once more.
             Stop::Misled(_) if !self.has_asked_anew => {
@@ -163,8 +163,8 @@ impl<'f> Fetch<'f> {
         let (mut answers, mut furthest) = (0, part.length());
         while !part.is_whole() {
             let missing = self.wanted.found.target.length - part.length();
-            let whole_since = self.fetched.whole_since.as_deref();
-            if let Err(failure) = self.wanted.expect_budget(missing, whole_since) {
+            let whole_because = self.fetched.whole_because.as_deref();
+            if let Err(failure) = self.wanted.expect_budget(missing, whole_because) {
                 // Next time, chunks may take fewer bytes.
                 part.forget_whole().map_err(self.wanted.written())?;
                 return Err(failure);
@@ -180,7 +180,7 @@ impl<'f> Fetch<'f> {
                 return Err(self.wanted.failure(
                     &self.url,
                     failure,
-                    self.fetched.whole_since.as_deref(),
+                    self.fetched.whole_because.as_deref(),
                 ));
             }
         }

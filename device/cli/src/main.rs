@@ -173,9 +173,9 @@ impl Told {
             (received, copied) => format!("{received} bytes came, {copied} are the seed's"),
         };
         let how = fetched
-            .whole_since
+            .whole_because
             .as_ref()
-            .map_or(how.clone(), |why| format!("{how}, whole since {why}"));
+            .map_or(how.clone(), |why| format!("{how}, whole because {why}"));
         self.lines.push(format!(
             "{name} is in {}: {} bytes, verified; {how}",
             to.display(),
@@ -187,8 +187,8 @@ impl Told {
             if fetched.copied > 0 {
                 fields.insert("copied".to_owned(), fetched.copied.into());
             }
-            if let Some(why) = &fetched.whole_since {
-                fields.insert("whole_since".to_owned(), why.as_str().into());
+            if let Some(why) = &fetched.whole_because {
+                fields.insert("whole_because".to_owned(), why.as_str().into());
             }
         }
         match self.fields.get_mut("fetched").and_then(Value::as_array_mut) {

@@ -179,7 +179,7 @@ fn what_the_old_image_has_does_not_come() {
     let scene = Scene::new(&old, &new, move |fields| part(&object, fields));
     let fetched = scene.fetch().unwrap();
     assert!(fetched.received < 120_000, "{fetched:?}");
-    assert!(fetched.copied > 900_000 && fetched.whole_since.is_none(), "{fetched:?}");
+    assert!(fetched.copied > 900_000 && fetched.whole_because.is_none(), "{fetched:?}");
     let asked = scene.asked();
     assert!((2..=4).contains(&asked.len()), "the list, and two places that changed: {asked:?}");
 }
@@ -202,26 +202,26 @@ fn without_chunks_it_comes_whole_and_says_so() {
     ] {
         let scene = Scene::new(&old, &new, move |fields| part(&object, fields));
         let fetched = scene.fetch().unwrap();
-        let since = fetched.whole_since.clone().unwrap_or_default();
+        let since = fetched.whole_because.clone().unwrap_or_default();
         assert!(since.contains(why), "{why}: {fetched:?}");
         let most = fetched.length + 100_000;
         assert!(fetched.received <= most, "one plain download: {fetched:?}");
     }
     let scene = Scene::new(&old, &new, |_| answer("404 Not Found", "", b""));
-    assert!(scene.fetch().unwrap().whole_since.unwrap().contains("no chunks"));
+    assert!(scene.fetch().unwrap().whole_because.unwrap().contains("no chunks"));
     // A server that knows no parts of files.
     let object = good.clone();
     let scene = Scene::new(&old, &new, move |_| answer("200 OK", "", &object));
-    assert!(scene.fetch().unwrap().whole_since.unwrap().contains("no parts"));
+    assert!(scene.fetch().unwrap().whole_because.unwrap().contains("no parts"));
     // An old image that has nothing of it.
     let object = packed(&new, &new, 4 << 10, <[u8]>::to_vec);
     let scene = Scene::new(&noise(1_000_000, 8), &new, move |fields| part(&object, fields));
-    assert!(scene.fetch().unwrap().whole_since.unwrap().contains("as many bytes"));
+    assert!(scene.fetch().unwrap().whole_because.unwrap().contains("as many bytes"));
     assert_eq!(scene.asked().len(), 2, "the list alone, which is longer than most");
     // No old image.
     let scene = Scene::new(&old, &new, move |fields| part(&good, fields));
     fs::remove_file(scene.path("old")).unwrap();
-    assert!(scene.fetch().unwrap().whole_since.unwrap().contains("No such file"));
+    assert!(scene.fetch().unwrap().whole_because.unwrap().contains("No such file"));
 }
 
 /// A hostile list costs one plain download, and never a wrong byte.
@@ -235,7 +235,7 @@ fn who_lies_is_found_out() {
     let scene = Scene::new(&old, &new, move |fields| part(&object, fields));
     let fetched = scene.fetch().unwrap();
     assert!(
-        fetched.whole_since.is_some() && fetched.received < fetched.length + 200_000,
+        fetched.whole_because.is_some() && fetched.received < fetched.length + 200_000,
         "{fetched:?}"
     );
     // Chunks that aren't what the list says: no frames, other bytes, more bytes, fewer.
@@ -251,7 +251,7 @@ fn who_lies_is_found_out() {
         let scene = Scene::new(&old, &new, move |fields| part(&object, fields));
         let fetched = scene.fetch().unwrap();
         assert!(
-            fetched.whole_since.as_ref().unwrap().contains("not what its list says"),
+            fetched.whole_because.as_ref().unwrap().contains("not what its list says"),
             "{fetched:?}"
         );
         assert!(fetched.received < fetched.length + 300_000, "{fetched:?}");
@@ -280,7 +280,7 @@ fn a_list_that_misled_is_not_believed_after_a_kill() {
     assert!(!scene.asked().is_empty());
     is_there.store(1, Ordering::Relaxed);
     let fetched = scene.fetch().unwrap();
-    assert!(fetched.whole_since.unwrap().contains("before"));
+    assert!(fetched.whole_because.unwrap().contains("last time"));
     assert!(scene.asked().is_empty(), "its list isn't asked for");
 }
 
@@ -304,7 +304,7 @@ fn a_seed_that_changes_while_it_is_read_costs_bytes_only() {
     scene.path("").clone_into(&mut folder.lock().unwrap());
     let fetched = scene.fetch().unwrap();
     assert!(
-        fetched.whole_since.is_none() && (200_000..500_000).contains(&fetched.received),
+        fetched.whole_because.is_none() && (200_000..500_000).contains(&fetched.received),
         "{fetched:?}"
     );
 }
@@ -349,7 +349,7 @@ fn a_page_in_the_place_of_chunks_is_waited_out() {
         _ => part(&object, fields),
     });
     let fetched = scene.fetch_with(Settings { tries: 5, ..scene.settings() }).unwrap();
-    assert!(fetched.whole_since.is_none() && fetched.received < 120_000, "{fetched:?}");
+    assert!(fetched.whole_because.is_none() && fetched.received < 120_000, "{fetched:?}");
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn one_link_is_used_until_it_expires() {
         answer("307 Temporary Redirect", &format!("location: {url}/{link}\r\n"), b"")
     });
     let fetched = scene.fetch().unwrap();
-    assert!(fetched.whole_since.is_none(), "{fetched:?}");
+    assert!(fetched.whole_because.is_none(), "{fetched:?}");
     let (asked, stored) = (scene.asked().len(), store.asked().len());
     assert!(asked < stored && asked <= 2, "{asked} {stored}");
 }
@@ -404,7 +404,7 @@ fn cuts_and_restarts_cost_nothing_that_came() {
     loop {
         runs += 1;
         match scene.fetch_with(Settings { tries: 1, ..scene.settings() }) {
-            Ok(fetched) => break assert!(fetched.whole_since.is_none(), "{fetched:?}"),
+            Ok(fetched) => break assert!(fetched.whole_because.is_none(), "{fetched:?}"),
             Err(Failure::Network { .. }) => assert!(runs < 200),
             Err(other) => panic!("{other}"),
         }
@@ -520,7 +520,7 @@ fn frames_of_two_blocks_are_read() {
     let object = with_frames(&new, &new, 16 << 10, two_blocks);
     let scene = Scene::new(&old, &new, move |fields| part(&object, fields));
     let fetched = scene.fetch().unwrap();
-    assert!(fetched.whole_since.is_none() && fetched.received < 120_000, "{fetched:?}");
+    assert!(fetched.whole_because.is_none() && fetched.received < 120_000, "{fetched:?}");
 }
 
 #[test]
@@ -565,7 +565,7 @@ fn a_lie_blocks_no_later_update_under_a_budget() {
     assert_eq!(scene.fetch_with(settings()).unwrap_err().kind(), "budget");
     is_honest.store(1, Ordering::Relaxed);
     let fetched = scene.fetch_with(settings()).unwrap();
-    assert!(fetched.whole_since.is_none(), "{fetched:?}");
+    assert!(fetched.whole_because.is_none(), "{fetched:?}");
 }
 
 /// Chunks that were packed anew since their list came are asked for with a new list.
@@ -618,5 +618,5 @@ fn the_last_chunk_comes_as_the_others_did() {
     });
     scene.fetch_with(Settings { tries: 1, ..scene.settings() }).unwrap_err();
     let fetched = scene.fetch().unwrap();
-    assert!(fetched.whole_since.is_none() && fetched.received < 60_000, "{fetched:?}");
+    assert!(fetched.whole_because.is_none() && fetched.received < 60_000, "{fetched:?}");
 }

@@ -142,8 +142,10 @@ impl Runner<'_> {
                 copied => format!(", {} are the seed's", told_size(copied)),
             };
             // A download by difference that wasn't one costs bytes: it is said.
-            let whole =
-                fetched.whole_since.map(|why| format!(", whole since {why}")).unwrap_or_default();
+            let whole = fetched
+                .whole_because
+                .map(|why| format!(", whole because {why}"))
+                .unwrap_or_default();
             let came = told_size(fetched.received);
             self.event(&format!("{} is verified; {came} came{copied}{whole}", release.told()));
         }
