@@ -37,3 +37,8 @@ NEWEST_GLIBC = (2, 34)
 
 def dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))
+
+
+def glibc(needed: tuple[int, ...] | None) -> str:
+    """Says which glibc a program needs."""
+    return "no glibc" if needed is None else f"glibc {dotted(needed)} or newer"

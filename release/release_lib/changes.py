@@ -4,7 +4,13 @@ import json
 import re
 import tomllib
 
+from . import ROOT
 from bundle_lib import Refusal
+
+
+def version() -> str:
+    """The version of this checkout. Refuses one whose files disagree about it."""
+    return version_of({path: (ROOT / path).read_text() for path in ("Cargo.toml", "cdk/package.json", "cdk/lib/version.ts")})
 
 
 def version_of(files: dict[str, str]) -> str:
