@@ -112,10 +112,12 @@ export function visibilityTimeout(queue: QueueName, changesWindow: Duration): Du
 
 /**
  * The rights that an event source mapping needs
- * (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>), and the right to
- * make a failed message visible again soon.
+ * (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>).
  */
-export const CONSUME = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"];
+export const CONSUME = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"];
+
+/** With this right, a stage makes a failed message visible again soon. */
+const RETURN_SOON = "sqs:ChangeMessageVisibility";
 
 /** Connects a queue to its stage. Only the failed messages of a batch come again. */
 export function consume(
@@ -126,7 +128,7 @@ export function consume(
 ): void {
   const consumer = functions[CONSUMERS[name]];
   // Not CDK's `SqsEventSource`, which grants more than a mapping needs.
-  consumer.addToRolePolicy(allow(CONSUME, queue.queueArn));
+  consumer.addToRolePolicy(allow([...CONSUME, RETURN_SOON], queue.queueArn));
   consumer.addEventSourceMapping(`SqsEventSource:${Names.nodeUniqueId(queue.node)}`, {
     ...batches(name, changesWindow),
     eventSourceArn: queue.queueArn,

@@ -5,7 +5,9 @@ import { test } from "node:test";
 import { Aws, Lazy, Stack } from "aws-cdk-lib";
 import { AnyPrincipal, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 
+import { CHUNK } from "../lib/chunk.ts";
 import { ASKED_BY_DEVICES, ONLINE_KEYS, STAGES } from "../lib/permissions.ts";
+import { inTemplate, listed, LISTS } from "./listed.ts";
 import {
   functionOf,
   KEY_ARN,
@@ -22,51 +24,6 @@ import {
 
 const full = stackTemplate();
 
-/**
- * The rights of every function, listed by hand, each with a situation that needs it. The list is
- * the contract: a function may have no other right. The end-to-end tests judge a deployment's roles
- * by the same list, and find rights that nothing needs.
- */
-const LISTS: {
-  proven: Record<string, Record<string, string[]>>;
-  unproven: { permissions: Record<string, string[]> }[];
-  never: Record<string, string[]>;
-} = JSON.parse(readFileSync(new URL("../../tests/e2e/permissions.json", import.meta.url), "utf8"));
-
-/** The queue that invokes each stage. */
-const WAKES: Record<string, string> = {
-  hash: "uploads",
-  large: "large",
-  rebuild: "changes",
-  sign: "sign",
-  publish: "publish",
-};
-
-/** Translates a right from the list's form into the template's. */
-function inTemplate(right: string): string {
-  const [, action, kind, name] = right.match(/^(\S+) (\w+)(.*)$/)!;
-  const titled = (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
-  switch (kind) {
-    case "queue":
-      return `${action} ${titled(name!.slice(1)).replace(/-dlq$|$/, (end) => (end ? "DeadLetters" : "Queue"))}`;
-    case "log":
-      return `${action} ${titled(name!.slice(1))}Log`;
-    case "bus":
-      return `${action} Events`;
-    default:
-      return `${action} ${titled(kind!)}${name}`;
-  }
-}
-
-/** All rights of a stage, according to the list. */
-function listed(stage: string): string[] {
-  const unproven = LISTS.unproven.flatMap(({ permissions }) => {
-    const of = Object.entries(permissions).filter(([, stages]) => stages.includes(stage));
-    return of.map(([right]) => right.replace("{stage}", stage).replace("{queue}", WAKES[stage] ?? "?"));
-  });
-  return [...Object.values(LISTS.proven[stage]!).flat(), ...unproven];
-}
-
 /** Every right of every role in the template. The right to use a key is in the key's policy. */
 const RIGHTS: Record<string, string[]> = Object.fromEntries(
   STAGES.map((stage) => [
@@ -79,8 +36,8 @@ const RIGHTS: Record<string, string[]> = Object.fromEntries(
 );
 
 test("the list covers all functions, and names each right of a function once", () => {
-  assert.deepEqual(Object.keys(LISTS.proven), [...STAGES]);
-  for (const stage of STAGES) assert.equal(new Set(listed(stage)).size, listed(stage).length, stage);
+  assert.deepEqual(Object.keys(LISTS.proven), [...STAGES, CHUNK]);
+  for (const stage of [...STAGES, CHUNK]) assert.equal(new Set(listed(stage)).size, listed(stage).length, stage);
   assert.ok(Object.values(RIGHTS).flat().length > 150);
 });
 

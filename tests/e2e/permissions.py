@@ -10,9 +10,12 @@ from typing import NamedTuple
 from .cloud import CloudForm
 
 # In the order of the pipeline.
-STAGES = ["hash", "large", "rebuild", "sign", "publish", "refresh", "serve", "pack"]
-# The queue that each stage consumes.
-CONSUMES = {"hash": "uploads", "large": "large", "rebuild": "changes", "sign": "sign", "publish": "publish"}
+STAGES = ["hash", "large", "rebuild", "sign", "publish", "refresh", "serve", "pack", "chunk"]
+# The pipeline's queues, each with the stage that consumes it.
+PIPELINE = {"hash": "uploads", "large": "large", "rebuild": "changes", "sign": "sign", "publish": "publish"}
+# Chunk is no stage of the pipeline: it doesn't return failed messages early, and refresh doesn't
+# bring its dead letters back.
+CONSUMES = {**PIPELINE, "chunk": "chunk"}
 ONLINE_KEYS = ["targets", "bins", "snapshot", "timestamp"]
 
 

@@ -18,7 +18,7 @@ from .device import sha256
 from .form import DONE
 from .holders import Holder
 from .party import Party
-from .permissions import CONSUMES, Permissions
+from .permissions import CONSUMES, PIPELINE, Permissions
 from .polling import until
 from .test_queues import message, s3_event
 
@@ -60,6 +60,7 @@ def harmless(queue: str) -> str:
         "changes": message({"changes": []}),
         "sign": message("sign"),
         "publish": message("publish"),
+        "chunk": json.dumps({"format": 1, "chunk": []}),
     }[queue]
 
 
@@ -175,7 +176,7 @@ class Bench:
                 "a document of another party": self.refresh_after_a_delivery,
                 "a timestamp that is due": self.refresh_a_due_timestamp,
                 "events not sent yet": self.refresh_untold,
-                **{f"a dead letter of {queue}": self.refresh_a_dead_letter(queue) for queue in CONSUMES.values()},
+                **{f"a dead letter of {queue}": self.refresh_a_dead_letter(queue) for queue in PIPELINE.values()},
             },
             "serve": {
                 "a metadata file": self.serve_metadata,
@@ -187,8 +188,9 @@ class Bench:
                 "a pack": self.pack,
                 "a pack with a small target": self.pack_with_a_target,
             },
+            "chunk": {"a new blob": self.chunk},
         }
-        for stage in CONSUMES:
+        for stage in PIPELINE:
             self.probes[stage]["a message that fails"] = lambda stage=stage: self.return_a_message(stage)
         self._publish_first()
 
@@ -660,6 +662,14 @@ class Bench:
         if length < without + len(self.data):
             raise StageFailed("pack", f"{length - without} bytes more with a target of {len(self.data)}: {log}")
 
+    # Chunk
+
+    def chunk(self) -> None:
+        """Gives chunk S3's event about a blob that is just long enough to be cut."""
+        data = os.urandom(64 * 1024)
+        self._write("repository_bucket", f"blobs/{sha256(data)}", data)
+        self.run("chunk", s3_event(self.cloud.endpoints["repository_bucket"], f"blobs/{sha256(data)}", version="1"))
+
     # Queues
 
     def send(self, url: str, body: str) -> None:
@@ -670,7 +680,7 @@ class Bench:
     def return_a_message(self, stage: str) -> None:
         """A failed stage makes its message visible again after some seconds: later than this test
         had hidden it."""
-        queue = CONSUMES[stage]
+        queue = PIPELINE[stage]
         url, body = self.cloud.queue(queue), harmless(queue)
         self.send(url, body)
         with self.cloud.denied(stage, "s3:GetObject"):

@@ -54,6 +54,8 @@ NEVER: dict[str, list[str]] = LISTS["never"]
 # What the policy of the bucket, the key or the role denies even to administrators.
 NOT_FOR_ADMINS = ["s3:DeleteObject* repository/*", "s3:DeleteObject* ledger/*", "kms:Sign *", "sts:AssumeRole *"]
 
+LONG_ENOUGH_FOR_CHUNKS = b"large" * 14_000
+
 # How the adapters report a denial. An answer to HEAD has only a status.
 DENIED = re.compile(r"AccessDenied|HTTP 403")
 
@@ -75,8 +77,8 @@ def unproven(stage: str) -> dict[str, Unproven]:
 
 @pytest.fixture(scope="module")
 def own(deploy: Callable[..., CloudForm]) -> CloudForm:
-    """A deployment for these tests, so that a denial affects no others. It has bins."""
-    return deploy("Permissions", {"access": "open"})
+    """A deployment for these tests, so that a denial affects no others. It has bins and chunks."""
+    return deploy("Permissions", {"access": "open", "chunks": "true"})
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +119,12 @@ def test_what_cannot_be_proven_is_not_needed_here(own: CloudForm, permissions: P
         own.wait_published({name: sha256(b"a")})
         until("told", lambda: own.told([name])[name])
         with own.configured("hash", PASSED_ON):
-            own.put(large, b"large" * 20)
-            own.wait_published({large: sha256(b"large" * 20)})
+            own.put(large, LONG_ENOUGH_FOR_CHUNKS)
+            own.wait_published({large: sha256(LONG_ENOUGH_FOR_CHUNKS)})
         own.invoke("refresh")
         assert ask(f"{own.endpoints['pack_url']}?have=1.root&dict={'0' * 16}").status == 200
+        chunks = own.endpoints["targets_url"].replace("/targets/", f"/chunks/{sha256(LONG_ENOUGH_FOR_CHUNKS)}.{large}")
+        until("cut", lambda: ask(chunks).status in (200, 307))
         for stage in STAGES:
             until(f"logged by {stage}", lambda: own.log(stage, started))
 
