@@ -13,6 +13,8 @@ pub enum Exit {
     Attention,
     /// Exit code 4: the time was up.
     TimedOut,
+    /// Exit code 6: another upload took the place of the one that was waited for.
+    Superseded,
     /// Exit code 1: it failed, and has printed why.
     Failed,
     /// Exit code 2: the arguments don't fit together. clap uses the same code.
@@ -39,6 +41,7 @@ impl From<Exit> for ExitCode {
             Exit::Rejected => Self::from(3),
             Exit::TimedOut => Self::from(4),
             Exit::Attention => Self::from(5),
+            Exit::Superseded => Self::from(6),
         }
     }
 }

@@ -23,7 +23,7 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 TUFLINE = Path(os.environ.get("TUFLINE_BIN", TARGET / "release" / "tufline")).resolve()
 
 # The exit codes of `tufline`.
-DONE, FAILED, MISUSED, REJECTED, TIMED_OUT, ATTENTION = 0, 1, 2, 3, 4, 5
+DONE, FAILED, MISUSED, REJECTED, TIMED_OUT, ATTENTION, SUPERSEDED = 0, 1, 2, 3, 4, 5, 6
 
 # The expected names, each with the SHA-256 of its bytes, or `None` if there must be no such target.
 Expected = Mapping[str, str | None]

@@ -9,7 +9,7 @@ from cloud_lib import ROOT
 
 from .device import sha256
 from .folder import FolderForm
-from .form import ATTENTION, DONE, MISUSED, TIMED_OUT, Form, json_lines, one_line_error, run
+from .form import ATTENTION, DONE, MISUSED, SUPERSEDED, TIMED_OUT, Form, json_lines, one_line_error, run
 from .polling import until
 
 
@@ -46,7 +46,9 @@ def test_wait_for_an_upload_that_never_comes(form: Form):
     form.put(name, b"x")
     form.wait_published({name: sha256(b"x")})
     done = form.tufline("wait", name, "--sha256", sha256(b"y"), "--timeout", 1)
-    assert done.returncode == TIMED_OUT and sha256(b"x") in done.stderr
+    assert done.returncode == SUPERSEDED and sha256(b"x") in done.stderr
+    done = form.tufline("wait", name, "--sha256", sha256(b"y"), "--timeout", 0, "--json")
+    assert json_lines(done) == [{"outcome": "superseded", "name": name, "sha256": sha256(b"x")}]
     done = form.tufline("wait", name, "--gone", "--timeout", 1)
     assert done.returncode == TIMED_OUT and len(done.stderr.splitlines()) == 1
 

@@ -25,7 +25,7 @@ const WORTH_A_BAR: u64 = 8 << 20;
 
 /// Uploads files; each becomes a target under its name.
 ///
-/// Exits with 3, and sends nothing, if a name or the custom metadata would be refused.
+/// Exits with 3, and sends nothing, if a name or the custom metadata would be rejected.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The files to upload

@@ -61,6 +61,11 @@ pub enum UploadEnding {
         /// What was denied.
         reason: String,
     },
+    /// The time is up, and another upload has taken its place. Devices will hardly see it any more.
+    Superseded {
+        /// The digest of the other upload.
+        sha256: Sha256,
+    },
     /// None of these happened in time.
     TimedOut {
         /// What is known about it.
@@ -110,7 +115,17 @@ pub fn decide(
     }
 }
 
-/// What to say about an undecided upload when the time is up.
+/// The digest of the upload that took the place of the one that the caller waits for.
+pub fn superseded_by(goal: Goal, current: &CurrentUpload) -> Option<Sha256> {
+    match (goal, current) {
+        (Goal::Bytes(wanted), CurrentUpload::Upload { sha256: Some(found), .. }) => {
+            Some(*found).filter(|found| *found != wanted)
+        }
+        _ => None,
+    }
+}
+
+/// What to say about another undecided upload when the time is up.
 pub fn why_not(goal: Goal, seen: Option<DeviceView>, current: &CurrentUpload) -> String {
     let target = seen.and_then(|seen| seen.target);
     match (goal, current, seen) {
@@ -126,11 +141,6 @@ pub fn why_not(goal: Goal, seen: Option<DeviceView>, current: &CurrentUpload) ->
         (_, CurrentUpload::Nothing, _) if target.is_none() => "no such upload exists, and devices \
                                                                see no such target"
             .into(),
-        (Goal::Bytes(wanted), CurrentUpload::Upload { sha256: Some(found), .. }, _)
-            if wanted != *found =>
-        {
-            format!("another upload has taken its place, with sha256 {found}")
-        }
         (_, _, Some(DeviceView { target: Some(VisibleTarget { sha256, .. }), .. })) => {
             format!("devices still see other bytes, with sha256 {sha256}")
         }
@@ -185,7 +195,11 @@ mod tests {
         let goal = Goal::Bytes(Sha256::of(b"a"));
         assert_eq!(decide(goal, seen(Some(b"a")), &upload(Some(b"b"), None)), published(b"a"));
         assert_eq!(decide(goal, seen(Some(b"b")), &upload(Some(b"b"), None)), None);
-        assert!(why_not(goal, seen(None), &upload(Some(b"b"), None)).starts_with("another upload"));
+        assert_eq!(superseded_by(goal, &upload(Some(b"b"), None)), Some(Sha256::of(b"b")));
+        for current in [upload(Some(b"a"), None), upload(None, None), CurrentUpload::Nothing] {
+            assert_eq!(superseded_by(goal, &current), None);
+        }
+        assert_eq!(superseded_by(Goal::Current, &upload(Some(b"b"), None)), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub fn tell_ending(name: &str, ending: &UploadEnding, as_json: bool) -> Exit {
     let exit = match ending {
         UploadEnding::Published { .. } | UploadEnding::Gone { .. } => Exit::Done,
         UploadEnding::Rejected { .. } => Exit::Rejected,
+        UploadEnding::Superseded { .. } => Exit::Superseded,
         UploadEnding::TimedOut { .. } => Exit::TimedOut,
         UploadEnding::Denied { .. } => Exit::Failed,
     };
@@ -30,6 +31,9 @@ pub fn tell_ending(name: &str, ending: &UploadEnding, as_json: bool) -> Exit {
         }
         UploadEnding::Gone { generation } => say!("gone {name}: generation {generation}"),
         UploadEnding::Rejected { reason } => complain!("rejected {name}: {reason}"),
+        UploadEnding::Superseded { sha256 } => {
+            complain!("superseded {name}: another upload took its place, with sha256 {sha256}");
+        }
         UploadEnding::TimedOut { reason } => complain!("timed out {name}: {reason}"),
         UploadEnding::Denied { reason } => complain!("denied {name}: {reason}"),
     }

@@ -12,7 +12,7 @@ use tufline_store::{Head, Key, RejectedUpload, Upload, UploadKey, VersionId};
 use tufline_tuf::{Hasher, Sha256, TargetName};
 
 use super::decide::{
-    CurrentUpload, DeviceView, Goal, UploadEnding, VisibleTarget, decide, why_not,
+    CurrentUpload, DeviceView, Goal, UploadEnding, VisibleTarget, decide, superseded_by, why_not,
 };
 use crate::failure::{advice, is_denied, one_line};
 use crate::repository::{Repository, UploaderView};
@@ -153,6 +153,11 @@ impl Watch {
         }
         if !last {
             return None;
+        }
+        if let Some(sha256) =
+            current.as_ref().ok().and_then(|current| superseded_by(awaited.goal, current))
+        {
+            return Some(UploadEnding::Superseded { sha256 });
         }
         let reason = match &current {
             Ok(current) => why_not(awaited.goal, seen, current),

@@ -118,6 +118,7 @@ async fn wait(repository: &Repository, name: &TargetName, goal: Goal) -> anyhow:
     match endings.into_iter().next() {
         Some(UploadEnding::Published { .. } | UploadEnding::Gone { .. }) => Ok(()),
         Some(UploadEnding::Rejected { reason }) => bail!("it was refused: {reason}"),
+        Some(UploadEnding::Superseded { .. }) => bail!("somebody else uploads the same name"),
         Some(UploadEnding::TimedOut { reason }) => {
             bail!("after {}: {reason}", text::took(PATIENCE))
         }
