@@ -54,7 +54,7 @@ const MOST_VALUES: usize = 100;
 pub fn describe() {
     describe_histogram!(UPLOAD_TO_PUBLISHED, Unit::Seconds, "from an upload until devices see it");
     describe_counter!(PUBLISHED, Unit::Count, "targets published, new or changed");
-    describe_counter!(REJECTED, Unit::Count, "uploads refused");
+    describe_counter!(REJECTED, Unit::Count, "uploads rejected");
     describe_counter!(GENERATIONS, Unit::Count, "generations shown to devices");
     describe_histogram!(BATCH_SIZE, Unit::Count, "changes folded into one generation");
     describe_counter!(GATE_REFUSALS, Unit::Count, "generations refused by the gate");

@@ -12,7 +12,7 @@ use crate::actions::redo::Redo;
 use crate::actions::reject::{reject, reject_delivery};
 use crate::error::{Result, StageError};
 use crate::ports::Ports;
-use crate::state::current::{Current, RefusedUpload};
+use crate::state::current::{Current, RejectedVersion};
 use crate::state::pending::Tip;
 
 /// How long a hint waits when it is about a target whose bytes or receipt are missing. The delay
@@ -64,11 +64,11 @@ pub(crate) async fn answer(
             && accepted.version.0 == *version
         {
             let (upload, rejection) = (accepted.upload.clone(), rejection.clone());
-            reject(ports, &RefusedUpload { upload, rejection }).await?;
+            reject(ports, &RejectedVersion { upload, rejection }).await?;
         }
     }
-    for refused in &batch.refused {
-        reject_delivery(ports, refused).await?;
+    for rejected in &batch.rejected {
+        reject_delivery(ports, rejected).await?;
     }
     let unstored = redo.into_iter().flat_map(|redo| &redo.unstored);
     let hints = unstored.chain(&batch.unhashed);

@@ -12,7 +12,9 @@ use crate::actions::redo::Redo;
 use crate::concurrency::{HEADS_AT_ONCE, some_at_once};
 use crate::error::{Result, StageError};
 use crate::ports::Ports;
-use crate::state::current::{Accepted, Current, RefusedUpload, current_and_receipt, known_digest};
+use crate::state::current::{
+    Accepted, Current, RejectedVersion, current_and_receipt, known_digest,
+};
 use crate::state::index::Unread;
 use crate::state::ledger;
 use crate::state::pending::Tip;
@@ -36,8 +38,8 @@ pub(crate) struct ChangeBatch<'a> {
     pub owned: BTreeSet<TargetName>,
     pub superseded: BTreeMap<TargetName, BTreeSet<VersionId>>,
     pub unhashed: BTreeSet<TargetName>,
-    /// Deliveries that were refused.
-    pub refused: Vec<RefusedUpload>,
+    /// Deliveries that were rejected.
+    pub rejected: Vec<RejectedVersion>,
     /// Whether operators made more decisions than one generation carries out.
     pub undecided: bool,
 }
@@ -61,7 +63,7 @@ impl<'a> ChangeBatch<'a> {
             owned: BTreeSet::new(),
             superseded: BTreeMap::new(),
             unhashed: BTreeSet::new(),
-            refused: Vec::new(),
+            rejected: Vec::new(),
             undecided: false,
         }
     }

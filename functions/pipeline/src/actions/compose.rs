@@ -189,7 +189,7 @@ async fn take_in_parties(
     }
     asked.extend(redo.into_iter().flat_map(|redo| redo.roles.iter().cloned()));
     let mut judged = take_deliveries(ports, base, parties, carries_out, &asked).await;
-    batch.refused = std::mem::take(&mut judged.refused);
+    batch.rejected = std::mem::take(&mut judged.rejected);
     batch.undecided = judged.has_rest;
     if let Some(error) = judged.undecided.take() {
         tracing::warn!(%error, "decisions cannot be carried out now");

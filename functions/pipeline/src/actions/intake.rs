@@ -10,7 +10,7 @@ use tufline_tuf::generation::Others;
 use tufline_tuf::{Addressed, Manifest, Parties, RoleName, Signed, Time};
 
 use crate::error::{Result, StageError};
-use crate::state::current::RefusedUpload;
+use crate::state::current::RejectedVersion;
 use crate::state::index::Unread;
 
 /// What a batch changes about the parties.
@@ -26,8 +26,8 @@ pub(crate) struct Intake {
     pub taken: Vec<Signed<Targets>>,
     /// Whether the `targets` document must differ from the base's.
     pub changes_targets: bool,
-    /// Deliveries that were refused.
-    pub refused: Vec<RefusedUpload>,
+    /// Deliveries that were rejected.
+    pub rejected: Vec<RejectedVersion>,
     /// Roles whose deliveries the batch asked for and that could not be read.
     pub unread: Unread,
     /// Why the decisions could not be carried out; `None` where they were.
@@ -45,14 +45,14 @@ impl Intake {
             decisions: base.decisions,
             ..Others::default()
         };
-        let (taken, refused, unread) = (Vec::new(), Vec::new(), Unread::new());
+        let (taken, rejected, unread) = (Vec::new(), Vec::new(), Unread::new());
         Self {
             now,
             others,
             record: None,
             taken,
             changes_targets: false,
-            refused,
+            rejected,
             unread,
             undecided: None,
             has_rest: false,

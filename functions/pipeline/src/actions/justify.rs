@@ -6,7 +6,7 @@
 //! keeps no SHA-256.
 //!
 //! *In effect* at a given time is the newest entry in a name's history that counts then. A version
-//! that is not refused counts from when its receipt was stored, a delete marker from when it was
+//! that is not rejected counts from when its receipt was stored, a delete marker from when it was
 //! made. A version newer than that may be shown as soon as it exists.
 //!
 //! *Invariant*: content judged [`Justified::Yes`] or [`Justified::Lately`] was in effect within the

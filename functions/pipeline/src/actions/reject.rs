@@ -8,13 +8,13 @@ use tufline_tuf::Rejection;
 use crate::error::Result;
 use crate::measure;
 use crate::ports::Ports;
-use crate::state::current::RefusedUpload;
+use crate::state::current::RejectedVersion;
 use crate::state::ledger;
 
 /// Announces a rejection. It sends the event first, then stores the receipt, which keeps later
 /// looks from sending the event again.
-pub(crate) async fn reject(ports: &Ports, refused: &RefusedUpload) -> Result<()> {
-    reject_at(ports, &*ports.uploads, &refused.upload.name, refused).await
+pub(crate) async fn reject(ports: &Ports, rejected: &RejectedVersion) -> Result<()> {
+    reject_at(ports, &*ports.uploads, &rejected.upload.name, rejected).await
 }
 
 /// The same for an object in `uploads`, under the `name` by which people know it.
@@ -22,9 +22,9 @@ pub(crate) async fn reject_at(
     ports: &Ports,
     uploads: &dyn Uploads,
     name: &str,
-    refused: &RefusedUpload,
+    rejected: &RejectedVersion,
 ) -> Result<()> {
-    let RefusedUpload { upload, rejection } = refused;
+    let RejectedVersion { upload, rejection } = rejected;
     let version = upload.version.clone().unwrap_or(VersionId("null".into()));
     let key = Key::Rejected(UploadKey::new(name, &version));
     if ports.store.exists(&key).await? {
@@ -50,8 +50,8 @@ pub(crate) async fn reject_at(
 }
 
 /// Announces the rejection of a delivery.
-pub(crate) async fn reject_delivery(ports: &Ports, refused: &RefusedUpload) -> Result<()> {
-    reject_at(ports, &*ports.deliveries, &told(&refused.upload.name), refused).await
+pub(crate) async fn reject_delivery(ports: &Ports, rejected: &RejectedVersion) -> Result<()> {
+    reject_at(ports, &*ports.deliveries, &told(&rejected.upload.name), rejected).await
 }
 
 /// The name by which people know a delivery: its key.

@@ -23,7 +23,7 @@ use crate::concurrency::{HEADS_AT_ONCE, some_at_once};
 use crate::error::{Result, StageError};
 use crate::ports::Ports;
 use crate::state::blobs::is_stored;
-use crate::state::current::RefusedUpload;
+use crate::state::current::RejectedVersion;
 use crate::state::parties::{PartyFiles, file_name, included_bytes, parse_targets};
 
 /// Carries out operators' decisions, and looks at the deliveries of the roles in `asked`. What
@@ -51,7 +51,7 @@ pub(crate) async fn take_deliveries(
                         "nothing is delegated to {role}; an operator does that with `tufline \
                          delegation create`"
                     );
-                    judged.refused.push(RefusedUpload { upload, rejection: refuse(role, &why) });
+                    judged.rejected.push(RejectedVersion { upload, rejection: refuse(role, &why) });
                 }
                 Ok(Head::Gone { .. }) => {}
                 Err(error) => _ = judged.unread.insert(role.clone(), Arc::new(error.into())),
@@ -114,7 +114,9 @@ async fn settle_party(
     let uploads = rejections
         .into_iter()
         .filter_map(|(role, rejection)| Some((found.uploads.remove(&role)?, rejection)));
-    judged.refused.extend(uploads.map(|(upload, rejection)| RefusedUpload { upload, rejection }));
+    judged
+        .rejected
+        .extend(uploads.map(|(upload, rejection)| RejectedVersion { upload, rejection }));
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use crate::actions::reject::{reject_delivery, told};
 use crate::compute::compute;
 use crate::error::Result;
 use crate::ports::Ports;
-use crate::state::current::RefusedUpload;
+use crate::state::current::RejectedVersion;
 use crate::state::parties::file_name;
 
 /// Looks at every hint, and sends the resulting changes to rebuild.
@@ -55,7 +55,7 @@ async fn look(ports: &Ports, name: &str, hints: &[&Hint]) -> Result<()> {
             let message = Message::Changes(vec![Change::Delivery { role }]);
             ports.queues.send(&message, Duration::ZERO).await?;
         }
-        Err(rejection) => reject_delivery(ports, &RefusedUpload { upload, rejection }).await?,
+        Err(rejection) => reject_delivery(ports, &RejectedVersion { upload, rejection }).await?,
     }
     if !events.is_empty() {
         ports.events.send(&events).await?;

@@ -23,7 +23,7 @@ use crate::actions::store_blob::{BlobStep, store_blob};
 use crate::concurrency::at_once;
 use crate::error::{Result, StageError};
 use crate::ports::Ports;
-use crate::state::current::{Current, RefusedUpload, current_and_receipt};
+use crate::state::current::{Current, RejectedVersion, current_and_receipt};
 
 /// Looks at every hint, and sends the resulting changes to rebuild.
 ///
@@ -102,14 +102,14 @@ async fn look(ports: &Ports, turn: Turn, raw: &str, hints: &[&Hint]) -> Result<F
         Ok(name) => name,
         Err(rejection) => {
             if let Head::Object(upload) = ports.uploads.head(raw).await? {
-                reject(ports, &RefusedUpload { upload, rejection }).await?;
+                reject(ports, &RejectedVersion { upload, rejection }).await?;
             }
             return Ok(found);
         }
     };
     let expected = hints.iter().rev().find_map(|hint| hint.version.as_ref());
-    let (current, refused, receipt) = current_and_receipt(ports, &name, expected).await?;
-    for upload in &refused {
+    let (current, rejected, receipt) = current_and_receipt(ports, &name, expected).await?;
+    for upload in &rejected {
         reject(ports, upload).await?;
     }
     let removed = hints.iter().any(|hint| hint.removed);
@@ -139,12 +139,12 @@ async fn look(ports: &Ports, turn: Turn, raw: &str, hints: &[&Hint]) -> Result<F
         // target stays.
         Current::Gone { .. } | Current::Unknown => {}
     }
-    let refused: Vec<&VersionId> =
-        refused.iter().filter_map(|refused| refused.upload.version.as_ref()).collect();
+    let rejected: Vec<&VersionId> =
+        rejected.iter().filter_map(|rejected| rejected.upload.version.as_ref()).collect();
     for hint in hints.iter().filter(|hint| !hint.removed) {
         if let Some(version) = &hint.version
             && Some(version) != current_version.as_ref()
-            && !refused.contains(&version)
+            && !rejected.contains(&version)
         {
             found
                 .events

@@ -1,7 +1,7 @@
-//! Finds what is current under a target name: the newest version that is not refused.
+//! Finds what is current under a target name: the newest version that is not rejected.
 //!
-//! *Invariant*: whether a version is refused is a pure function of what HEAD returns
-//! ([`judge_upload`]). Hash and rebuild use the same function. A refused version counts as never
+//! *Invariant*: whether a version is rejected is a pure function of what HEAD returns
+//! ([`judge_upload`]). Hash and rebuild use the same function. A rejected version counts as never
 //! uploaded.
 //!
 //! *Invariant*: where uploads expire, a delete marker removes a target only if no lifecycle can
@@ -29,12 +29,12 @@ pub enum Current {
         /// The delete marker's version; `None` if there is no version at all.
         marker: Option<VersionId>,
     },
-    /// Nobody can tell. Either all known versions are refused and older ones are unknown, or a
+    /// Nobody can tell. Either all known versions are rejected and older ones are unknown, or a
     /// lifecycle may have deleted the upload. The published target stays.
     Unknown,
 }
 
-/// An upload that is not refused.
+/// An upload that is not rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     /// The upload, as HEAD returned it.
@@ -45,12 +45,12 @@ pub struct Accepted {
     pub custom: Custom,
 }
 
-/// An upload that is refused, and why.
+/// An upload that is rejected, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusedUpload {
+pub struct RejectedVersion {
     /// The upload, as HEAD returned it.
     pub upload: Upload,
-    /// Why it is refused.
+    /// Why it is rejected.
     pub rejection: Rejection,
 }
 
@@ -60,11 +60,11 @@ pub async fn current_and_receipt(
     ports: &Ports,
     name: &TargetName,
     expected: Option<&VersionId>,
-) -> Result<(Current, Vec<RefusedUpload>, Option<Hashed>)> {
+) -> Result<(Current, Vec<RejectedVersion>, Option<Hashed>)> {
     let receipt = |version| receipts::receipt(&*ports.store, name.as_str(), version);
     let early = OptionFuture::from(expected.map(receipt));
     let (current, early) = futures::join!(current_upload(ports, name), early);
-    let (current, refused) = current?;
+    let (current, rejected) = current?;
     let receipt = match &current {
         Current::Object(accepted) if Some(&accepted.version) == expected => {
             early.transpose()?.flatten()
@@ -72,27 +72,27 @@ pub async fn current_and_receipt(
         Current::Object(accepted) => receipt(&accepted.version).await?,
         Current::Gone { .. } | Current::Unknown => None,
     };
-    Ok((current, refused, receipt))
+    Ok((current, rejected, receipt))
 }
 
-/// Finds what is current under `name`, and the refused versions above it. It lists the history only
-/// if the newest version is refused, or if a lifecycle may have made the delete marker.
+/// Finds what is current under `name`, and the rejected versions above it. It lists the history only
+/// if the newest version is rejected, or if a lifecycle may have made the delete marker.
 pub async fn current_upload(
     ports: &Ports,
     name: &TargetName,
-) -> Result<(Current, Vec<RefusedUpload>)> {
+) -> Result<(Current, Vec<RejectedVersion>)> {
     let (uploads, config) = (&*ports.uploads, &*ports.config);
     let expires = config.uploads_expire_days.is_some();
-    let mut refused = Vec::new();
+    let mut rejected = Vec::new();
     let newest = match uploads.head(name.as_str()).await? {
-        Head::Gone { marker } if !expires => return Ok((Current::Gone { marker }, refused)),
+        Head::Gone { marker } if !expires => return Ok((Current::Gone { marker }, rejected)),
         // No version is left, and nobody can tell who deleted them.
-        Head::Gone { marker: None } => return Ok((Current::Unknown, refused)),
+        Head::Gone { marker: None } => return Ok((Current::Unknown, rejected)),
         Head::Gone { marker } => marker,
         Head::Object(upload) => {
             let version = upload.version.clone();
-            if let Some(accepted) = accept(config, upload, &mut refused) {
-                return Ok((Current::Object(accepted), refused));
+            if let Some(accepted) = accept(config, upload, &mut rejected) {
+                return Ok((Current::Object(accepted), rejected));
             }
             version
         }
@@ -107,23 +107,23 @@ pub async fn current_upload(
         look_in_order(&history, |past| meet(ports, name, newest.as_ref(), past), is_last).await?;
     for (place, met) in met.into_iter().enumerate() {
         if let Met::Upload(upload) = met
-            && let Some(accepted) = accept(config, upload, &mut refused)
+            && let Some(accepted) = accept(config, upload, &mut rejected)
         {
-            return Ok((Current::Object(accepted), refused));
+            return Ok((Current::Object(accepted), rejected));
         }
         match history.get(place..).and_then(<[_]>::split_first) {
             Some((PastVersion::Marker { version, modified }, beneath)) => {
                 let explicit = is_explicit(ports, name, *modified, beneath).await?;
                 let gone = Current::Gone { marker: Some(version.clone()) };
-                return Ok((if explicit { gone } else { Current::Unknown }, refused));
+                return Ok((if explicit { gone } else { Current::Unknown }, rejected));
             }
             Some((PastVersion::Forgotten | PastVersion::Unknown, _)) => {
-                return Ok((Current::Unknown, refused));
+                return Ok((Current::Unknown, rejected));
             }
             Some((PastVersion::Object { .. }, _)) | None => {}
         }
     }
-    Ok((if expires { Current::Unknown } else { Current::Gone { marker: None } }, refused))
+    Ok((if expires { Current::Unknown } else { Current::Gone { marker: None } }, rejected))
 }
 
 async fn meet(
@@ -225,11 +225,15 @@ pub fn known_digest(upload: &Upload, receipt: Option<&Hashed>) -> Option<Sha256>
     upload.sha256.or(receipt.map(|receipt| receipt.sha256))
 }
 
-fn accept(config: &Config, upload: Upload, refused: &mut Vec<RefusedUpload>) -> Option<Accepted> {
+fn accept(
+    config: &Config,
+    upload: Upload,
+    rejected: &mut Vec<RejectedVersion>,
+) -> Option<Accepted> {
     match judge_upload(config, &upload) {
         Ok((version, custom)) => Some(Accepted { upload, version, custom }),
         Err(rejection) => {
-            refused.push(RefusedUpload { upload, rejection });
+            rejected.push(RejectedVersion { upload, rejection });
             None
         }
     }

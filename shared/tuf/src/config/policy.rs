@@ -18,7 +18,7 @@ pub struct Config {
     pub hashing: Hashing,
     /// How many targets may be removed at once without an operator's consent.
     pub removals: RemovalLimit,
-    /// Uploads larger than this are refused.
+    /// Uploads larger than this are rejected.
     pub largest_target: LargestTarget,
     /// After how many days the uploads bucket expires current objects; `None` where it doesn't.
     /// While this is set, a delete marker removes a target only if the expiry can't have made the
