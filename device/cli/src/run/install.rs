@@ -50,7 +50,7 @@ impl Runner<'_> {
         self.journal.begin(release.clone(), number, boot());
         // On disk before the command starts: after any interruption, the device knows that it may
         // have started.
-        self.save().inspect_err(|_| self.journal = before)?;
+        self.save().inspect_err(|_| self.journal.clone_from(&before))?;
         let tries = self.run.install_tries;
         self.event(&format!("installing {}, try {number} of {tries}", release.told()));
         self.now(State::Installing);
@@ -65,20 +65,19 @@ impl Runner<'_> {
         );
         let ending = match &ended {
             Ended::Exit(status) if status.success() => Ending::Done,
-            Ended::Exit(status) if status.code() == Some(LATER) => Ending::PutOff,
+            Ended::Exit(status) if status.code() == Some(LATER) => {
+                self.journal.put_off(before);
+                self.save()?;
+                let told = release.told();
+                self.event(&format!("{told}: the install command asks to be started later"));
+                return Ok(Outcome::PutOff);
+            }
             ended => Ending::Failed(told(ended)),
         };
         self.journal.ended(ending.clone(), !self.run.confirm.is_empty());
         self.save()?;
         match ending {
             Ending::Done => self.done(release),
-            Ending::PutOff => {
-                self.event(&format!(
-                    "{}: the install command asks to be started later",
-                    release.told()
-                ));
-                Ok(Outcome::PutOff)
-            }
             Ending::Failed(why) => Ok(self.not_installed(release, &why)),
         }
     }

@@ -60,13 +60,11 @@ pub enum Stage {
     Failed(String),
 }
 
-/// How an install command ended.
+/// How an install command ended, if it did something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     /// It worked.
     Done,
-    /// It did nothing, and asks to be started later.
-    PutOff,
     /// It failed, for this reason.
     Failed(String),
 }
@@ -135,6 +133,19 @@ impl Journal {
         self.attempt = Some(Attempt { release, number, stage: Stage::Begun, boot });
     }
 
+    /// Records that the command did nothing, and asks to be started later. `before` is the journal
+    /// before [`Journal::begin`]. The start doesn't count, and another release that was to be
+    /// confirmed still is.
+    pub fn put_off(&mut self, before: Self) {
+        let tried = self.attempt.take().map(|attempt| attempt.release.digest);
+        self.attempt = before.attempt.filter(|attempt| {
+            attempt.stage == Stage::Written || Some(&attempt.release.digest) == tried.as_ref()
+        });
+        if self.attempt.is_some() {
+            self.installed = before.installed;
+        }
+    }
+
     /// Records the command's end. With `confirms`, another command decides whether the device runs
     /// the release.
     pub fn ended(&mut self, ending: Ending, confirms: bool) {
@@ -142,8 +153,6 @@ impl Journal {
         match ending {
             Ending::Done if confirms => attempt.stage = Stage::Written,
             Ending::Done => self.works(),
-            Ending::PutOff if attempt.number <= 1 => self.attempt = None,
-            Ending::PutOff => attempt.number -= 1,
             Ending::Failed(why) => attempt.stage = Stage::Failed(why),
         }
     }

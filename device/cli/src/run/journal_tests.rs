@@ -97,6 +97,7 @@ impl World {
         }
         self.save(&journal);
         let Due::Install(number) = due else { return due };
+        let before = journal.clone();
         journal.begin(release(listed), number, Some(self.boot()));
         self.save(&journal);
         if fate == Fate::CutBegun {
@@ -114,8 +115,12 @@ impl World {
         }
         let ending = match fate {
             Fate::CutWorked => return due,
+            Fate::PutsOff => {
+                journal.put_off(before);
+                self.save(&journal);
+                return due;
+            }
             Fate::Fails => Ending::Failed("ended with 1".to_owned()),
-            Fate::PutsOff => Ending::PutOff,
             _ => Ending::Done,
         };
         journal.ended(ending, self.confirms);
@@ -259,6 +264,16 @@ fn after_a_cut_and_a_failure_too() {
         "b may be there, from the second try"
     );
     assert_eq!(world.runs, "a");
+}
+
+#[test]
+fn a_newer_release_that_is_put_off_leaves_the_older_one_to_be_confirmed() {
+    let mut world = World { reboots: true, confirms: true, ..World::default() };
+    world.round(0, "a", Fate::Works);
+    assert_eq!(world.round(1, "b", Fate::PutsOff), Due::Install(1));
+    world.reboot();
+    assert_eq!(world.round(1, "b", Fate::PutsOff), Due::Install(1));
+    assert_eq!(world.journal().installed.as_deref(), Some("a"), "it was asked about meanwhile");
 }
 
 #[test]
