@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Key, Metadata, Root
 
 from .device import sha256
@@ -49,6 +50,20 @@ def root(made: Path) -> bytes:
     done = run("root", "init", *keys, "--threshold", 1, "--data", made / "data", "--out", made / "1.root.json")
     assert done.returncode == DONE, done.stderr
     return (made / "1.root.json").read_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_holders_compare_the_id_that_other_tools_give_a_key(made: Path, root: bytes, kind: str):
+    public = made / f"{kind}.pub"
+    keyid = SSlibKey.from_crypto(load_pem_public_key(public.read_bytes())).keyid
+    told = run("root", "key-id", "--key", f"{kind}={public}", "--json").stdout
+    assert json.loads(told) == {"keyid": keyid, "holder": kind}
+    assert keyid in [key["keyid"] for key in json.loads(run("root", "show", made / "1.root.json", "--json").stdout)["roles"]["root"]["keys"]]
+    line = run("root", "key-id", "--key", f"{kind}={public}").stdout
+    # In groups that people can read out, and enough digits that nobody makes another key for them.
+    groups = re.fullmatch(rf"key {kind} ((?:[0-9a-f]{{4}} ){{5}}[0-9a-f]{{4}})… \(.*\)\n", line)
+    assert groups and keyid.startswith(groups[1].replace(" ", ""))
+    assert f"missing  {line.removeprefix('key ')}" in run("root", "show", made / "1.root.json").stdout
 
 
 class Signer:

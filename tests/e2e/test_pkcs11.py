@@ -1,6 +1,7 @@
 """Root keys in PKCS#11 tokens, with SoftHSM2: signing, publishing, reading by real clients; and
 refusals."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -81,6 +82,10 @@ def test_two_of_three_with_a_key_in_a_token(ceremony: Ceremony, kind: str):
     ceremony.sign("1.root.json", ceremony.alice)
     metadata = Metadata[Root].from_file(str(ceremony.folder / "1.root.json"))
     metadata.signed.verify_delegate("root", metadata.signed_bytes, metadata.signatures)
+    keyid = json.loads(ceremony.done("key-id", *carol.key, "--json"))["keyid"]
+    assert keyid in metadata.signed.roles["root"].keyids
+    digits = ceremony.done("key-id", *carol.key).removeprefix("key ").strip()
+    assert f"signed   {digits}" in ceremony.done("show", "1.root.json")
     ceremony.publish("1.root.json")
     ceremony.begin()
     form, device = ceremony.form, ceremony.form.device()

@@ -14,7 +14,7 @@ use tufline_folder::given;
 use tufline_tuf::delivery::check_form;
 use tufline_tuf::generation::SPEC_VERSION;
 use tufline_tuf::plain::{escaped, find_hidden};
-use tufline_tuf::root::{key_id, kind, read_public_key};
+use tufline_tuf::root::{key_id, kind, read_public_key, short_id};
 use tufline_tuf::{RoleName, Sha256, Time, canonical};
 
 use super::signing_key::SigningKeyArguments;
@@ -145,7 +145,7 @@ impl RoleFile {
             let mut keys: Vec<_> = delegations.keys.iter().collect();
             keys.sort_by_key(|(id, _)| *id);
             for (id, key) in keys {
-                writeln!(text, "  {} ({})", text::short(&hex::encode(id)), kind(key))?;
+                writeln!(text, "  {} ({})", short_id(id), kind(key))?;
             }
         }
         for (field, value) in &document._extra {

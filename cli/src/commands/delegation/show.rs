@@ -5,7 +5,7 @@ use serde_json::json;
 use tufline_pipeline::state::parties::read_parties;
 use tufline_pipeline::state::pending::Tip;
 use tufline_tuf::delegations::Party;
-use tufline_tuf::root::{key_id, kind};
+use tufline_tuf::root::{key_id, kind, short_id};
 use tufline_tuf::{Parties, RoleName};
 
 use crate::exit::{Exit, Result};
@@ -77,7 +77,7 @@ fn print(all: &Parties, role: &RoleName, party: &Party) -> anyhow::Result<()> {
     );
     say!("  signed by {} of {}", party.threshold, text::count(party.keys.len() as u64, "key"));
     for key in &party.keys {
-        say!("            {} {}", text::short(&hex::encode(key_id(key)?)), kind(key));
+        say!("            {} {}", short_id(&key_id(key)?), kind(key));
     }
     for role in party.roles(role) {
         if let Some(document) = all.documents.get(role) {

@@ -15,7 +15,7 @@ use tufline_pipeline::operations::rotation::Step;
 use tufline_pipeline::operations::rotation::look;
 use tufline_pipeline::state::roots;
 use tufline_store::{Key, OnlineRole, Signer, Store, SystemClock};
-use tufline_tuf::root::{Chain, key_id};
+use tufline_tuf::root::{Chain, key_id, short_id};
 
 use super::roots::{NewKey, PreparedRoot};
 use crate::ceremony::parse_expiry;
@@ -23,7 +23,7 @@ use crate::exit::{Exit, Result, misused};
 use crate::files;
 use crate::repository::{Repository, RepositoryArguments};
 use crate::terminal::{self, say};
-use crate::text::{self, Quoted};
+use crate::text::Quoted;
 
 /// Replaces online keys: takes every step that needs no people, and says what people must do next.
 /// Run it again at any time.
@@ -296,7 +296,8 @@ fn tell_step(
     next: Option<&str>,
     as_json: bool,
 ) -> anyhow::Result<()> {
-    let key = text::short(&hex::encode(key_id(&rotation.newest)?));
+    let id = key_id(&rotation.newest)?;
+    let key = short_id(&id);
     let list = if role == OnlineRoleName::Bins { "targets" } else { "the root" };
     let (step, told) = match &rotation.step {
         Step::Rested => (
@@ -342,7 +343,7 @@ fn tell_step(
     };
     if as_json {
         terminal::json(
-            &json!({"role": role.name(), "key": key, "step": step, "told": told, "next": next}),
+            &json!({"role": role.name(), "key": hex::encode(&id), "step": step, "told": told, "next": next}),
         );
     } else {
         say!("{}: {told}", role.name());

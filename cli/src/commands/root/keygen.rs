@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 use tufline_folder::{HolderKey, KeyKind};
-use tufline_tuf::root::{key_id, to_pem};
+use tufline_tuf::root::{key_id, short_id, to_pem};
 
 use crate::ceremony::PassphraseArguments;
 use crate::exit::{Exit, Result};
 use crate::files;
 use crate::terminal::say;
-use crate::text::{self, Quoted};
+use crate::text::Quoted;
 
 /// Makes a root key: the private key in OUT, encrypted with a passphrase, and the public key beside
 /// it, ending in .pub.
@@ -43,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result {
     let kind = if arguments.ed25519 { KeyKind::Ed25519 } else { KeyKind::P256 };
     let key = HolderKey::generate(&private, kind, &passphrase)?.public_key();
     files::write(&public, to_pem(&key).as_bytes())?;
-    say!("key {} in {}", text::short(&hex::encode(key_id(&key)?)), private.quoted());
+    say!("key {} in {}", short_id(&key_id(&key)?), private.quoted());
     say!(
         "hand out {}; its holder keeps the private key, and a copy of it in another place",
         public.quoted()

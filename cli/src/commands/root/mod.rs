@@ -7,6 +7,7 @@ use crate::exit::Result;
 
 mod change;
 mod init;
+mod key_id;
 mod keygen;
 mod merge;
 mod next;
@@ -28,6 +29,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Keygen(keygen::Arguments),
+    KeyId(key_id::Arguments),
     Init(init::Arguments),
     Next(next::Arguments),
     AddKey(change::AddKey),
@@ -44,6 +46,7 @@ enum Command {
 pub async fn run(arguments: Arguments) -> Result {
     match arguments.command {
         Command::Keygen(arguments) => keygen::run(&arguments),
+        Command::KeyId(arguments) => key_id::run(&arguments).await,
         Command::Init(arguments) => init::run(arguments).await,
         Command::Next(arguments) => next::run(arguments).await,
         Command::AddKey(arguments) => change::add_key(arguments).await,

@@ -9,7 +9,7 @@ use tufline_metadata::PublicKey;
 use tufline_tuf::plain::escaped;
 use tufline_tuf::root::{
     KeyId, PublishedRoot, ROLES, RootChange, RootFile, Tally, changes, contents, extra_fields,
-    holder, kind, tallies, unused_keys,
+    holder, kind, short_id, tallies, unused_keys,
 };
 
 use crate::ceremony::{PreviousRoot, RootDocument, RootDocumentArguments};
@@ -140,10 +140,16 @@ fn describe_as_json(document: &RootDocument, published: Option<bool>) -> anyhow:
         })
     };
     let changes = previous.map(|previous| changes(previous, file.root()));
+    let role = |role: &RoleType| {
+        let entry = file.root().roles.get(role)?;
+        let ids: Vec<_> = entry.keyids.iter().map(key).collect();
+        Some((role.to_string(), json!({"threshold": entry.threshold, "keys": ids})))
+    };
     Ok(json!({
         "version": file.version(),
         "expires": file.root().expires,
         "contents": contents(file.root())?,
+        "roles": ROLES.iter().filter_map(role).collect::<Map<String, Value>>(),
         "previous": document.previous.as_ref().map(|before| {
             json!({
                 "version": before.root.version, "contents": before.contents, "sha256": before.sha256, "published": published,
@@ -255,7 +261,8 @@ fn describe_others_as_json(
 fn key_of_others(id: &str, key: &PublicKey) -> String {
     let kind =
         key.kind().map_or_else(|| format!("{} {}", key.keytype(), key.scheme()), str::to_owned);
-    format!("{} ({})", escaped(&text::short(id)), escaped(&kind))
+    let id = hex::decode(id).map_or_else(|_| text::short(id), |id| short_id(&id));
+    format!("{} ({})", escaped(&id), escaped(&kind))
 }
 
 /// Whether the previous version is the published one, for people.
@@ -274,7 +281,7 @@ fn whether_published(version: u64, published: Option<bool>) -> String {
 
 /// A key as people know it: its holder, the first digits of its id, and its kind.
 fn name_key(root: &Root, previous: Option<&Root>, id: &KeyId) -> String {
-    let short = text::short(&hex::encode(id));
+    let short = short_id(id);
     let root = known(root, previous, id);
     let kind = root.and_then(|root| root.keys.get(id)).map_or("unknown", kind);
     match root.and_then(|root| holder(root, id)) {
