@@ -1,4 +1,4 @@
-"""The runbooks of docs/keys.md, with real clients and a thief who really has the keys."""
+"""The runbooks of docs/keys.md and docs/online-keys.md, with real clients and a thief who really has the keys."""
 
 import copy
 from pathlib import Path

@@ -20,7 +20,7 @@ use crate::text::Quoted;
 /// Makes, signs and publishes the top-level targets document, if the configuration sets
 /// `offline_targets`.
 ///
-/// docs/keys.md shows every step.
+/// docs/offline-targets.md shows every step.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]

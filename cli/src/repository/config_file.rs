@@ -32,7 +32,8 @@ const DEFAULT: &str = r#"# The policy of this repository. A setting that is not 
 # Whether parties with delegated names (`tufline delegation`) may delegate them further.
 # nested_delegations = false
 
-# Whether people sign the top-level targets role (`tufline targets`, docs/keys.md); needs bins.
+# Whether people sign the top-level targets role (`tufline targets`, docs/offline-targets.md); needs
+# bins.
 # offline_targets = false
 
 # `trusted_root` pins the first root, so that no other is accepted in its place: the contents that

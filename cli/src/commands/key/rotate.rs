@@ -28,8 +28,8 @@ use crate::text::Quoted;
 /// Replaces online keys: takes every step that needs no people, and says what people must do next.
 /// Run it again at any time.
 ///
-/// It starts with new keys: in a folder `--begin` makes them, on AWS the CDK app does. docs/keys.md
-/// shows every step.
+/// It starts with new keys: in a folder `--begin` makes them, on AWS the CDK app does.
+/// docs/online-keys.md shows every step.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The roles; keys that are replaced together need only one ceremony

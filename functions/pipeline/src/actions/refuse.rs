@@ -42,7 +42,10 @@ pub(crate) async fn refuse(ports: &Ports, refused: &Refused) -> Result<()> {
         Fault::Expired(role, _) if ports.config.is_signed_by_people(role) => {
             // Only people can renew this document. The alarm tells them, and refresh checks it
             // every minute.
-            tracing::error!(%role, "expired: `tufline targets` makes the next one, see docs/keys.md");
+            tracing::error!(
+                %role,
+                "expired: `tufline targets` makes the next one, see docs/offline-targets.md"
+            );
             measure::gate_refusal();
             return Ok(());
         }

@@ -157,15 +157,15 @@ fn public_ssh(Ssh { is_ed25519, is_certificate }: Ssh, lines: bool, wanted: Want
     match (wanted, is_certificate) {
         (Wanted::Private, true) => {
             "it is an ssh certificate: give the private key that it certifies, in the file of \
-             the same name without -cert.pub, converted as docs/keys.md says"
+             the same name without -cert.pub, converted as docs/key-files.md says"
         }
         (Wanted::Private, false) => {
             "it is the public half of an ssh key: give the private one, in the file of the same \
-             name without .pub, converted as docs/keys.md says"
+             name without .pub, converted as docs/key-files.md says"
         }
         (Wanted::Public { .. }, true) => {
             "it is an ssh certificate: give the public key that it certifies, in the file of the \
-             same name without -cert, converted as docs/keys.md says"
+             same name without -cert, converted as docs/key-files.md says"
         }
         (Wanted::Public { .. }, false) if is_ed25519 => {
             "it is an ssh public key of Ed25519, which ssh-keygen does not convert: make a new key \

@@ -21,7 +21,7 @@ pub fn judge_key(role: &str, id: &str, key: &KeyMetadata, has_another: bool) -> 
         let spec = key.key_spec.as_ref().map_or("unknown", KeySpec::as_str);
         let why =
             format!("it is of usage {usage} and spec {spec}: no document can be signed with it");
-        let advice = "name a key of usage SIGN_VERIFY and spec ECC_NIST_P256 (docs/keys.md)";
+        let advice = "name a key of usage SIGN_VERIFY and spec ECC_NIST_P256 (docs/online-keys.md)";
         return Some(Finding::problem(Code::Keys, what, why, advice));
     }
     let state = key.key_state.as_ref().map_or("unknown", KeyState::as_str);
