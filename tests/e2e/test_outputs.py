@@ -75,6 +75,7 @@ COMMANDS: dict[str, Arguments] = {
         "--out", bench.new_folder() / "2.root.json",
     ],
     "root keygen": lambda bench: ["--out", bench.new(".pem"), "--passphrase-file", bench.holder.passphrase_file],
+    "root key-id": lambda bench: bench.holder.key,
     "root init": lambda bench: [*bench.holder.key, "--threshold", 1, "--data", bench.new(), "--out", bench.new(".json")],
     "root next": lambda bench: ["--out", bench.new_folder() / "2.root.json", "--data", bench.folder.data],
     "root add-key": lambda bench: [bench.copy(), *bench.other.key],

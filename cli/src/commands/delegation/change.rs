@@ -5,7 +5,7 @@ use serde_json::json;
 use tufline_pipeline::operations::delegation;
 use tufline_store::Change;
 use tufline_tuf::delegations::PartyEdit;
-use tufline_tuf::root::RootKey;
+use tufline_tuf::root::{RootKey, written_id};
 use tufline_tuf::{Pattern, RoleName};
 
 use crate::ceremony::{KeyArguments, read_single};
@@ -95,7 +95,7 @@ pub async fn add_key(arguments: AddPartyKey) -> Result {
 
 pub async fn remove_key(arguments: RemovePartyKey) -> Result {
     let RemovePartyKey { party, key, threshold } = arguments;
-    change(party, PartyEdit::RemoveKey { id: key, threshold }).await
+    change(party, PartyEdit::RemoveKey { id: written_id(&key), threshold }).await
 }
 
 pub async fn remove(arguments: Remove) -> Result {

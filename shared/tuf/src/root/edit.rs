@@ -14,7 +14,7 @@ use super::chain::Chain;
 use super::error::RootError;
 use super::file::RootFile;
 use super::holders::{holder, set_holder};
-use super::keys::{check, key_id, short_id};
+use super::keys::{check, key_id, short_id, written_id};
 use super::published::refused;
 use super::roles::name;
 use crate::primitives::{RoleName, SPEC_VERSION, Time, whole_seconds};
@@ -278,10 +278,10 @@ fn insert_online(root: &mut Root, online: OnlineKeys) -> Result<(), RootError> {
 fn find(root: &Root, role: RoleType, wanted: &KeyName) -> Result<KeyId, RootError> {
     let ids = root.roles.get(&role).map(|entry| entry.keyids.as_slice()).unwrap_or_default();
     let wanted = wanted.0.as_str();
+    let digits = written_id(wanted);
     let means = |id: &&KeyId| {
-        let digits = hex::encode(id);
         holder(root, id) == Some(wanted)
-            || (wanted.len() >= 4 && digits.starts_with(&wanted.to_lowercase()))
+            || (digits.len() >= 4 && hex::encode(id).starts_with(&digits))
     };
     let found: Vec<&KeyId> = ids.iter().filter(means).collect();
     if let [id] = found[..] {

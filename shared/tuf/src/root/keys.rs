@@ -237,6 +237,14 @@ fn pem_text(key: &Key) -> Result<String, String> {
     }
 }
 
+/// The digits of an id, or of its beginning, as a person writes them: in groups or without, and in
+/// any case.
+#[must_use]
+pub fn written_id(written: &str) -> String {
+    let is_digit = |character: &char| !character.is_whitespace() && *character != '…';
+    written.chars().filter(is_digit).flat_map(char::to_lowercase).collect()
+}
+
 /// The first 24 digits of a key's id, in groups of four, and `…`: what holders compare by voice.
 ///
 /// It takes some 2^96 keys to find another one that begins so. With half as many digits, somebody

@@ -31,6 +31,7 @@ pub use file::{LARGEST_ROOT, RootFile};
 pub use holders::{HOLDERS_FIELD, holder};
 pub use keys::{
     expect_new_key, from_spki, key_id, kind, read_known_key, read_public_key, short_id, to_pem,
+    written_id,
 };
 pub use pinned::{NotPinnedRoot, PinnedRoot};
 pub use published::{LONGEST_HIDDEN_SECONDS, PublishedRoot, contents, own_keys, read};
