@@ -23,7 +23,7 @@ use crate::verified::{Current, most, refused};
 /// update needs nothing more. From then on, [`search`](Self::search) looks for targets. After an
 /// error the updater asks for the same file again, so the caller may retry a fetch. A new updater
 /// starts over from the storage.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Updater<S> {
     pub(crate) storage: S,
     pub(crate) limits: Limits,

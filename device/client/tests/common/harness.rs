@@ -11,6 +11,8 @@ use crate::repository::{Repository, TARGET, try_file};
 pub struct Harness {
     pub repository: Repository,
     device: MemoryStorage,
+    /// The device's update, before each file that it asks for, and at its end.
+    updates: Vec<Updater<MemoryStorage>>,
     /// What the device asks a pack for.
     question: PackQuestion,
     /// The device's result and its storage after an update by names.
@@ -22,7 +24,9 @@ impl Harness {
         let mut repository = Repository::new();
         let mut device = MemoryStorage::default();
         tufline_client::begin_with(&mut device, &repository.files["1.root.json"]).unwrap();
-        update(&mut device, &repository, usize::MAX, &[]);
+        let mut first = open(&device);
+        finish(&mut first, &repository);
+        let device = first.storage().clone();
         repository.next_root(&[1]);
         repository.publish();
         let mut updated = device.clone();
@@ -33,13 +37,22 @@ impl Harness {
         });
         let end = (outcome, updated);
         assert_eq!(by_names(&mut end.1.clone(), &repository), end.0, "the next update");
-        Self { repository, device, question: question.unwrap(), end }
+        let mut updates = vec![open(&device)];
+        while let Some(update) = updates.last()
+            && let mut next = update.clone()
+            && let Need::File(needed) = next.need().unwrap()
+        {
+            next.give(answer(repository.files.get(&needed.path).map(Vec::as_slice))).unwrap();
+            updates.push(next);
+        }
+        assert_eq!(updates.len(), 6, "two roots, timestamp, snapshot, targets");
+        Self { repository, device, updates, question: question.unwrap(), end }
     }
 
     /// Answers with any bytes in place of any file.
     pub fn served(&self, input: &[u8]) {
         if let Some((place, bytes)) = input.split_first() {
-            update(&mut self.device.clone(), &self.repository, usize::from(*place % 6), bytes);
+            self.answer_once(usize::from(*place % 6), bytes);
         }
     }
 
@@ -54,7 +67,22 @@ impl Harness {
         let Some(file) = try_file(&signed, &[keys[place]]) else { return };
         // After the next root, the device asks for one more root, which is missing.
         let asked = if place == 0 { 0 } else { place + 1 };
-        update(&mut self.device.clone(), &self.repository, asked, &file);
+        self.answer_once(asked, &file);
+    }
+
+    /// Updates, and answers the question number `place` with `bytes`, all others honestly. It
+    /// begins at that question, so that it verifies nothing that every input has in common.
+    fn answer_once(&self, place: usize, bytes: &[u8]) {
+        let mut updater = self.updates[place].clone();
+        if updater.need().unwrap() == Need::Nothing {
+            find(&mut updater, |_| Some(bytes.to_vec()));
+            return;
+        }
+        let before = updater.storage().clone();
+        match updater.give(Answer::Bytes(bytes)) {
+            Ok(()) => finish(&mut updater, &self.repository),
+            Err(_) => assert_eq!(*updater.storage(), before),
+        }
     }
 
     /// Answers with any pack, as a frame or as the content of one. The pack achieves nothing that a
@@ -97,32 +125,36 @@ impl Harness {
         let mut device = self.device.clone();
         let name = names.get(usize::from(*which)).map_or("rotated", |name| name.as_str());
         device.0.insert(name.to_owned(), bytes.to_vec());
-        update(&mut device, &self.repository, usize::MAX, &[]);
+        finish(&mut open(&device), &self.repository);
     }
 }
 
-/// Updates with the repository's files. The question number `place` is answered with `bytes`.
-fn update(device: &mut MemoryStorage, repository: &Repository, place: usize, bytes: &[u8]) {
-    let mut updater = Updater::open(device, clock(), Limits::default()).unwrap();
-    let mut asked = 0;
-    let mut answer = |path: &str| {
-        asked += 1;
-        if asked - 1 == place { Some(bytes.to_vec()) } else { repository.files.get(path).cloned() }
-    };
+fn open(device: &MemoryStorage) -> Updater<MemoryStorage> {
+    Updater::open(device.clone(), clock(), Limits::default()).unwrap()
+}
+
+fn answer(file: Option<&[u8]>) -> Answer<'_> {
+    file.map_or(Answer::Missing, Answer::Bytes)
+}
+
+/// Goes on with an update until it ends or a file is refused, and then looks for the target.
+fn finish(updater: &mut Updater<MemoryStorage>, repository: &Repository) {
     while let Need::File(needed) = updater.need().unwrap_or(Need::Nothing) {
-        let before = (**updater.storage()).clone();
-        let given = answer(&needed.path);
-        if updater.give(given.as_deref().map_or(Answer::Missing, Answer::Bytes)).is_err() {
-            assert_eq!(**updater.storage(), before);
+        let before = updater.storage().clone();
+        let file = repository.files.get(&needed.path);
+        if updater.give(answer(file.map(Vec::as_slice))).is_err() {
+            assert_eq!(*updater.storage(), before);
             return;
         }
     }
+    find(updater, |path| repository.files.get(path).cloned());
+}
+
+/// Looks for the target, until a file is refused.
+fn find(updater: &mut Updater<MemoryStorage>, file: impl Fn(&str) -> Option<Vec<u8>>) {
     let Some(mut search) = updater.search(TARGET) else { return };
     while let Ok(Need::File(needed)) = search.need() {
-        if search
-            .give(answer(&needed.path).as_deref().map_or(Answer::Missing, Answer::Bytes))
-            .is_err()
-        {
+        if search.give(answer(file(&needed.path).as_deref())).is_err() {
             return;
         }
     }
