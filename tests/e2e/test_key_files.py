@@ -2,6 +2,7 @@
 a command that converts them."""
 
 import base64
+import hashlib
 import json
 import re
 import shlex
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Key, Metadata, Root
 
@@ -53,9 +55,13 @@ def root(made: Path) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_holders_compare_the_id_that_other_tools_give_a_key(made: Path, root: bytes, kind: str):
+def test_holders_compare_the_digest_of_a_key(made: Path, root: bytes, kind: str):
+    """A key's id is the SHA-256 of its canonical JSON (TUF specification 4.2)."""
     public = made / f"{kind}.pub"
-    keyid = SSlibKey.from_crypto(load_pem_public_key(public.read_bytes())).keyid
+    known = load_pem_public_key(public.read_bytes())
+    keys = Metadata[Root].from_bytes(root).signed.keys.values()
+    [listed] = [key for key in keys if SSlibKey.from_dict(key.keyid, key.to_dict())._crypto_key() == known]
+    keyid = hashlib.sha256(encode_canonical(listed.to_dict()).encode()).hexdigest()
     told = run("root", "key-id", "--key", f"{kind}={public}", "--json").stdout
     assert json.loads(told) == {"keyid": keyid, "holder": kind}
     assert keyid in [key["keyid"] for key in json.loads(run("root", "show", made / "1.root.json", "--json").stdout)["roles"]["root"]["keys"]]
