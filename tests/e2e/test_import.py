@@ -331,7 +331,7 @@ UNFIT = {
     "past": (at("signed", "expires", value="2020-01-01T00:00:00Z"), "its signed.expires"),
     "bad-keyid": (renamed("zz"), "its signed.keys.zz has a key id that is not"),
     "keyid-in-capitals": (renamed("AB" * 32), f"keys.{'AB' * 32} has"),
-    "wrong-keyid": (renamed("ab" * 32), "the key abababababab… cannot be used: its id is not the SHA-256"),
+    "wrong-keyid": (renamed("ab" * 32), "the key abab abab abab abab abab abab… cannot be used: its id is not the SHA-256"),
     "keyid-a-number": (at("signed", "roles", "timestamp", "keyids", value=[5]), "its signed.roles.timestamp.keyids.0 is 5"),
     "keyid-of-no-key": (at("signed", "roles", "timestamp", "keyids", value=["ab" * 32]), "signed.roles.timestamp.keyids"),
     "no-keyids": (at("signed", "roles", "timestamp", "keyids", value=[]), "signed.roles.timestamp.keyids"),
