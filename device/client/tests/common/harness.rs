@@ -12,7 +12,7 @@ pub struct Harness {
     pub repository: Repository,
     device: MemoryStorage,
     /// The device's update, before each file that it asks for, and at its end.
-    updates: Vec<Updater<MemoryStorage>>,
+    places: Vec<Updater<MemoryStorage>>,
     /// What the device asks a pack for.
     question: PackQuestion,
     /// The device's result and its storage after an update by names.
@@ -37,16 +37,16 @@ impl Harness {
         });
         let end = (outcome, updated);
         assert_eq!(by_names(&mut end.1.clone(), &repository), end.0, "the next update");
-        let mut updates = vec![open(&device)];
-        while let Some(update) = updates.last()
+        let mut places = vec![open(&device)];
+        while let Some(update) = places.last()
             && let mut next = update.clone()
             && let Need::File(needed) = next.need().unwrap()
         {
             next.give(answer(repository.files.get(&needed.path).map(Vec::as_slice))).unwrap();
-            updates.push(next);
+            places.push(next);
         }
-        assert_eq!(updates.len(), 6, "two roots, timestamp, snapshot, targets");
-        Self { repository, device, updates, question: question.unwrap(), end }
+        assert_eq!(places.len(), 6, "two roots, timestamp, snapshot, targets");
+        Self { repository, device, places, question: question.unwrap(), end }
     }
 
     /// Answers with any bytes in place of any file.
@@ -73,7 +73,7 @@ impl Harness {
     /// Updates, and answers the question number `place` with `bytes`, all others honestly. It
     /// begins at that question, so that it verifies nothing that every input has in common.
     fn answer_once(&self, place: usize, bytes: &[u8]) {
-        let mut updater = self.updates[place].clone();
+        let mut updater = self.places[place].clone();
         if updater.need().unwrap() == Need::Nothing {
             find(&mut updater, |_| Some(bytes.to_vec()));
             return;
