@@ -1,4 +1,4 @@
-/** The rights of all functions, listed by hand. */
+/** Reads `tests/e2e/permissions.json`. */
 import { readFileSync } from "node:fs";
 
 /**

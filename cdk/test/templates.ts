@@ -15,8 +15,8 @@ import { CLOUDFRONT, OPEN, repository, stackTemplate, template, VARIANTS } from 
 
 const folder = process.argv[2]!;
 const cached = Object.entries(CLOUDFRONT).map(([name, props]) => [`cloudfront-${name}`, props] as const);
-const cut = [["chunks", () => ({ chunks: true })]] as const;
-const all = [...Object.entries(VARIANTS), ...cached, ...cut].map(([name, props]) => [name, template(repository(props))] as const);
+const variants = Object.entries({ ...VARIANTS, chunks: () => ({ chunks: true }) });
+const all = [...variants, ...cached].map(([name, props]) => [name, template(repository(props))] as const);
 const ofIot = new TuflineStack(new App(), "Tufline", { ...OPEN, access: { mode: "iam" }, iotDevices: { pathsByThingType: true } });
 const stacks = [["app", stackTemplate()], ["iot-devices", Template.fromStack(ofIot).toJSON()]] as const;
 for (const [name, of] of [...stacks, ...all]) {

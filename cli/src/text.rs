@@ -121,7 +121,8 @@ pub fn until(now: Time, then: Time) -> String {
     if seconds <= 0 { format!("{text} ago") } else { format!("in {text}") }
 }
 
-/// The first 12 digits of a digest or a key id in hex: enough to compare by eye.
+/// The first 12 digits of a digest or a key id in hex, to recognise it. People who compare keys need
+/// more: [`tufline_tuf::root::short_id`].
 pub fn short(digest: &str) -> String {
     digest.chars().take(12).collect::<String>() + "…"
 }

@@ -25,6 +25,7 @@ from .http_client import ask
 from .permissions import CONSUMES, STAGES, Permission, Permissions
 from .polling import until
 from .probes import LARGE, LONG_TIMESTAMP, PASSED_ON, STRICT, Bench, StageFailed, held_still
+from .test_chunks import urls
 
 pytestmark = pytest.mark.emulator
 
@@ -123,8 +124,8 @@ def test_what_cannot_be_proven_is_not_needed_here(own: CloudForm, permissions: P
             own.wait_published({large: sha256(LONG_ENOUGH_FOR_CHUNKS)})
         own.invoke("refresh")
         assert ask(f"{own.endpoints['pack_url']}?have=1.root&dict={'0' * 16}").status == 200
-        chunks = own.endpoints["targets_url"].replace("/targets/", f"/chunks/{sha256(LONG_ENOUGH_FOR_CHUNKS)}.{large}")
-        until("cut", lambda: ask(chunks).status in (200, 307))
+        chunks = urls(own, large, LONG_ENOUGH_FOR_CHUNKS)
+        until("cut", lambda: ask(chunks[0]).status in (200, 307))
         for stage in STAGES:
             until(f"logged by {stage}", lambda: own.log(stage, started))
 

@@ -148,7 +148,8 @@ fn fetch(found: &FoundTarget, pack: &Pack, repository: &Repository) -> Option<Ve
         .map(<[u8]>::to_vec)
 }
 
-fn answer<'r>(repository: &'r Repository, path: &str) -> Answer<'r> {
+/// The repository's answer to a request by name.
+pub fn answer<'r>(repository: &'r Repository, path: &str) -> Answer<'r> {
     repository.files.get(path).map_or(Answer::Missing, |bytes| Answer::Bytes(bytes))
 }
 

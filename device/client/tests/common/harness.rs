@@ -4,7 +4,7 @@
 use serde_json::Value;
 use tufline_client::{Answer, Limits, MemoryStorage, Need, Pack, PackQuestion, Updater};
 
-use crate::device::{Outcome, as_by_names, by_names, clock, signed, with_pack};
+use crate::device::{Outcome, answer, as_by_names, by_names, clock, signed, with_pack};
 use crate::repository::{Repository, TARGET, try_file};
 
 /// A device that knows one state of a repository, and the repository in a newer state.
@@ -42,7 +42,7 @@ impl Harness {
             && let mut next = update.clone()
             && let Need::File(needed) = next.need().unwrap()
         {
-            next.give(answer(repository.files.get(&needed.path).map(Vec::as_slice))).unwrap();
+            next.give(answer(&repository, &needed.path)).unwrap();
             places.push(next);
         }
         assert_eq!(places.len(), 6, "two roots, timestamp, snapshot, targets");
@@ -75,7 +75,7 @@ impl Harness {
     fn answer_once(&self, place: usize, bytes: &[u8]) {
         let mut updater = self.places[place].clone();
         if updater.need().unwrap() == Need::Nothing {
-            find(&mut updater, |_| Some(bytes.to_vec()));
+            find(&mut updater, |_| Answer::Bytes(bytes));
             return;
         }
         let before = updater.storage().clone();
@@ -133,28 +133,23 @@ fn open(device: &MemoryStorage) -> Updater<MemoryStorage> {
     Updater::open(device.clone(), clock(), Limits::default()).unwrap()
 }
 
-fn answer(file: Option<&[u8]>) -> Answer<'_> {
-    file.map_or(Answer::Missing, Answer::Bytes)
-}
-
 /// Goes on with an update until it ends or a file is refused, and then looks for the target.
 fn finish(updater: &mut Updater<MemoryStorage>, repository: &Repository) {
     while let Need::File(needed) = updater.need().unwrap_or(Need::Nothing) {
         let before = updater.storage().clone();
-        let file = repository.files.get(&needed.path);
-        if updater.give(answer(file.map(Vec::as_slice))).is_err() {
+        if updater.give(answer(repository, &needed.path)).is_err() {
             assert_eq!(*updater.storage(), before);
             return;
         }
     }
-    find(updater, |path| repository.files.get(path).cloned());
+    find(updater, |path| answer(repository, path));
 }
 
 /// Looks for the target, until a file is refused.
-fn find(updater: &mut Updater<MemoryStorage>, file: impl Fn(&str) -> Option<Vec<u8>>) {
+fn find<'a>(updater: &mut Updater<MemoryStorage>, answer: impl Fn(&str) -> Answer<'a>) {
     let Some(mut search) = updater.search(TARGET) else { return };
     while let Ok(Need::File(needed)) = search.need() {
-        if search.give(answer(file(&needed.path).as_deref())).is_err() {
+        if search.give(answer(&needed.path)).is_err() {
             return;
         }
     }
