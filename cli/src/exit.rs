@@ -13,13 +13,13 @@ pub enum Exit {
     Attention,
     /// Exit code 4: the time was up.
     TimedOut,
-    /// Exit code 6: another upload took the place of the one that was waited for.
+    /// Exit code 6: other bytes are uploaded under the name than those that were waited for.
     Superseded,
     /// Exit code 1: it failed, and has printed why.
     Failed,
     /// Exit code 2: the arguments don't fit together. clap uses the same code.
     Misused,
-    /// Exit code 3: an upload was refused, or would be.
+    /// Exit code 3: an upload was rejected, or would be.
     Rejected,
 }
 

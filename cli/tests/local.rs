@@ -185,7 +185,7 @@ fn an_upload_that_breaks_a_rule_is_rejected_with_the_reason() {
     for arguments in [&["upload", file, "--name", "a b"][..], &["upload", file, "--custom", "[]"]] {
         let refused = local.tufline(arguments);
         assert_eq!(refused.status.code(), Some(3), "{refused:?}");
-        assert!(text(&refused.stderr).contains("refused"), "{refused:?}");
+        assert!(text(&refused.stderr).contains("rejected"), "{refused:?}");
     }
     assert!(!local.data("uploads/a b").exists(), "nothing was sent");
 

@@ -75,7 +75,7 @@ def test_publish_says_what_came_of_it(folder: FolderForm, firmware: Path, progra
 
     refused = run(*publish, "gateway v2/", "2.0.1", env=environment)
     assert (refused.returncode, len(refused.stderr.splitlines())) == (REJECTED, 2), refused.stderr
-    assert refused.stderr.endswith("gateway v2/firmware.bin was refused; the line above says what to change\n")
+    assert refused.stderr.endswith("gateway v2/firmware.bin was rejected; the line above says what to change\n")
 
     # The upload is in the folder, and nothing publishes it.
     folder.kill()

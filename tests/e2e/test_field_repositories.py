@@ -118,6 +118,11 @@ def test_the_repositorys_devices_follow_the_move(take, tmp_path: Path, kind: str
     assert shown.returncode == DONE, shown.stderr
     (signatures,) = json.loads(shown.stdout)["signatures"]
     assert (signatures["needed"], len(signatures["signed"])) == (0, 1)
+    listed = json.loads(Path(moved.trusted).read_bytes())["signed"]["roles"]
+    told = json.loads(shown.stdout)["roles"]
+    assert {role: [key["keyid"] for key in entry["keys"]] for role, entry in told.items()} == {
+        role: entry["keyids"] for role, entry in listed.items()
+    }
     assert run("root", "show", moved.trusted).returncode == DONE
     device = FieldDevice(Device, tmp_path / "device", moved.trusted)
     expected = {name: sha256(data) for name, data in FILES.items()}

@@ -271,6 +271,9 @@ def test_a_small_rsa_key_of_ssh_signs_where_others_listed_it(signer, tmp_path: P
     shell(tmp_path, "ssh-keygen -q -t rsa -b 2048 -N '' -f key")
     is_refused_for_its_kind(one_line_error(init(tmp_path, tmp_path / "key.pub")), "RSA of 2048 bits", 3072)
     assert advice(signer("rsa").refused(tmp_path / "key"), "ssh-keygen")
+    shell(tmp_path, "openssl genrsa 2048 | openssl rsa -pubout > known.pub")
+    told = run("root", "key-id", "--key", tmp_path / "known.pub")
+    assert told.returncode == DONE and told.stdout.startswith("key "), told
 
 
 @pytest.mark.parametrize("kind", ["rsa -b 3072", "ecdsa -b 256", "ed25519"])

@@ -9,7 +9,7 @@ use clap::Args;
 use tufline_aws::{Access, Clients, KmsKey};
 use tufline_folder::given;
 use tufline_token::Token;
-use tufline_tuf::root::{RootKey, expect_new_key, read_public_key};
+use tufline_tuf::root::{RootKey, expect_new_key, read_known_key, read_public_key};
 
 use crate::text;
 
@@ -30,19 +30,32 @@ pub struct KeyArguments {
 }
 
 impl KeyArguments {
-    /// Reads all keys: from files, from KMS and from tokens.
+    /// Reads all keys, from files, from KMS and from tokens. They must be strong enough to be added
+    /// to a root.
     pub async fn read(&self) -> anyhow::Result<Vec<RootKey>> {
+        self.read_as(true).await
+    }
+
+    /// Reads all keys. A root may list them already, so they may be weaker than a new one.
+    pub async fn read_known(&self) -> anyhow::Result<Vec<RootKey>> {
+        self.read_as(false).await
+    }
+
+    async fn read_as(&self, is_new: bool) -> anyhow::Result<Vec<RootKey>> {
+        let read_file = if is_new { read_public_key } else { read_known_key };
+        let expect_strong =
+            |key: &_, what: &_| if is_new { expect_new_key(key, what) } else { Ok(()) };
         let mut keys = Vec::new();
         for given in &self.files {
             let (holder, file) = named_file(given);
             let shown = text::path(file);
             let bytes = given::read(file).with_context(|| format!("cannot read {shown}"))?;
-            keys.push(RootKey { holder, key: read_public_key(&bytes, &shown)? });
+            keys.push(RootKey { holder, key: read_file(&bytes, &shown)? });
         }
         for given in &self.kms {
             let (holder, id) = named(given);
             let key = tough::sign::Sign::tuf_key(&open_kms(id).await?);
-            expect_new_key(&key, id)?;
+            expect_strong(&key, id)?;
             keys.push(RootKey { holder, key });
         }
         for given in &self.pkcs11 {
@@ -51,7 +64,7 @@ impl KeyArguments {
                 None => (None, &given[..]),
             };
             let key = Token::open(&uri.parse()?)?.public_key()?;
-            expect_new_key(&key, uri)?;
+            expect_strong(&key, uri)?;
             keys.push(RootKey { holder, key });
         }
         Ok(keys)

@@ -1,5 +1,5 @@
 //! `tufline status`: what is published, what waits in which queue, what expires when, and what was
-//! refused.
+//! rejected.
 
 use std::fmt::{self, Write};
 
@@ -15,7 +15,7 @@ use crate::health::{Damage, RejectedUploads, Rejections, Status, collect};
 use crate::repository::EndpointsArguments;
 use crate::{terminal, text};
 
-/// Shows what is published, what waits, what expires when, and what was refused. On AWS it needs an
+/// Shows what is published, what waits, what expires when, and what was rejected. On AWS it needs an
 /// operator's credentials.
 ///
 /// Exits with 5 if something needs attention now, and says what in its last line; with 1 if the
@@ -25,7 +25,7 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// List all refused uploads, not only the last five
+    /// List all rejected uploads, not only the last five
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -119,7 +119,7 @@ fn write_waiting(text: &mut String, status: &Status) -> fmt::Result {
     Ok(())
 }
 
-/// Writes what was refused, and which removals are held.
+/// Writes what was rejected or refused, and which removals are held.
 fn write_refused(text: &mut String, status: &Status) -> fmt::Result {
     let RejectedUploads { count, last, unlisted } = &status.rejected;
     let rest = match unlisted {

@@ -12,8 +12,8 @@ use crate::waiting::{Awaited, Goal, UploadEnding, tell_ending, wait_for};
 /// Waits until devices see an upload. It looks through the public URL and verifies as a device
 /// does.
 ///
-/// Exits with 0 when devices see it, 3 if it was rejected, 4 if the time is up, 6 if another upload
-/// has taken its place by then, and at once with 1 if access is denied.
+/// Exits with 0 when devices see it, 3 if it was rejected, 4 if the time is up, 6 if other bytes are
+/// uploaded under the name by then, and at once with 1 if access is denied.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The target's name

@@ -34,7 +34,7 @@ pub struct Status {
     pub waiting: Newer,
     /// On AWS: what waits in each queue.
     pub queues: Option<BTreeMap<Queue, Depth>>,
-    /// Uploads that were refused.
+    /// Uploads that were rejected.
     pub rejected: RejectedUploads,
     /// Generations that the gate refused, newer than the published one.
     pub refused_generations: Vec<RefusedNewer>,
@@ -87,10 +87,10 @@ pub struct Depth {
     pub dead_letters: u64,
 }
 
-/// Uploads that were refused.
+/// Uploads that were rejected.
 #[derive(Debug, Default, Serialize)]
 pub struct RejectedUploads {
-    /// How many versions of uploads were ever refused.
+    /// How many versions of uploads were ever rejected.
     pub count: usize,
     /// The last ones, newest first: five, unless all were requested.
     pub last: Vec<RejectedUpload>,

@@ -18,7 +18,7 @@ const DEFAULT: &str = r#"# The policy of this repository. A setting that is not 
 # upload.
 # hashing = "auto"
 
-# Uploads of more bytes than this are refused.
+# Uploads of more bytes than this are rejected.
 # largest_target = 50000000000000
 
 # A role that lists more targets than this is split into 16 bins. With smaller bins, devices

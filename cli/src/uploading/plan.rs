@@ -65,7 +65,7 @@ pub fn ascii_custom(text: &str) -> Result<String, Rejection> {
     }
     if let Some(character) = ascii.chars().find(char::is_ascii_control) {
         let reason = format!(
-            "custom metadata refused: it has the control character {character:?}; write it in one \
+            "custom metadata rejected: it has the control character {character:?}; write it in one \
              line"
         );
         return Err(Rejection::new(RejectionCode::Custom, reason));

@@ -31,7 +31,7 @@ pub enum CurrentUpload {
     Upload {
         /// Its digest; `None` until it is known.
         sha256: Option<Sha256>,
-        /// Why it was rejected, if it was.
+        /// Why it was rejected, if it was. Its digest may then stay unknown.
         rejection: Option<String>,
     },
 }
@@ -54,16 +54,17 @@ pub enum UploadEnding {
         /// The generation in which they don't see it, not necessarily the first one.
         generation: u64,
     },
-    /// The upload was refused.
+    /// The upload was rejected.
     Rejected { reason: String },
     /// The caller may not see what became of it, so waiting longer doesn't help.
     Denied {
         /// What was denied.
         reason: String,
     },
-    /// The time is up, and another upload has taken its place. Devices will hardly see it any more.
+    /// The time is up, and other bytes are uploaded under the name, so devices will hardly see the
+    /// awaited ones any more.
     Superseded {
-        /// The digest of the other upload.
+        /// The digest of those bytes.
         sha256: Sha256,
     },
     /// None of these happened in time.
@@ -108,15 +109,17 @@ pub fn decide(
         _ => {}
     }
     match current {
-        CurrentUpload::Upload { rejection: Some(reason), .. } if goal != Goal::Gone => {
+        CurrentUpload::Upload { rejection: Some(reason), .. }
+            if goal != Goal::Gone && other_bytes(goal, current).is_none() =>
+        {
             Some(UploadEnding::Rejected { reason: reason.clone() })
         }
         _ => None,
     }
 }
 
-/// The digest of the upload that took the place of the one that the caller waits for.
-pub fn superseded_by(goal: Goal, current: &CurrentUpload) -> Option<Sha256> {
+/// The digest of what is uploaded now, if that is known not to be the awaited bytes.
+pub fn other_bytes(goal: Goal, current: &CurrentUpload) -> Option<Sha256> {
     match (goal, current) {
         (Goal::Bytes(wanted), CurrentUpload::Upload { sha256: Some(found), .. }) => {
             Some(*found).filter(|found| *found != wanted)
@@ -195,11 +198,17 @@ mod tests {
         let goal = Goal::Bytes(Sha256::of(b"a"));
         assert_eq!(decide(goal, seen(Some(b"a")), &upload(Some(b"b"), None)), published(b"a"));
         assert_eq!(decide(goal, seen(Some(b"b")), &upload(Some(b"b"), None)), None);
-        assert_eq!(superseded_by(goal, &upload(Some(b"b"), None)), Some(Sha256::of(b"b")));
-        for current in [upload(Some(b"a"), None), upload(None, None), CurrentUpload::Nothing] {
-            assert_eq!(superseded_by(goal, &current), None);
+        assert_eq!(other_bytes(goal, &upload(Some(b"b"), None)), Some(Sha256::of(b"b")));
+        // Somebody else's upload, rejected: that says nothing about ours.
+        assert_eq!(decide(goal, seen(None), &upload(Some(b"b"), Some("no"))), None);
+        let rejected = Some(UploadEnding::Rejected { reason: "no".into() });
+        for bytes in [Some(&b"a"[..]), None] {
+            assert_eq!(decide(goal, seen(None), &upload(bytes, Some("no"))), rejected);
         }
-        assert_eq!(superseded_by(Goal::Current, &upload(Some(b"b"), None)), None);
+        for current in [upload(Some(b"a"), None), upload(None, None), CurrentUpload::Nothing] {
+            assert_eq!(other_bytes(goal, &current), None);
+        }
+        assert_eq!(other_bytes(Goal::Current, &upload(Some(b"b"), None)), None);
     }
 
     #[test]

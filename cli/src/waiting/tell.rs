@@ -32,7 +32,9 @@ pub fn tell_ending(name: &str, ending: &UploadEnding, as_json: bool) -> Exit {
         UploadEnding::Gone { generation } => say!("gone {name}: generation {generation}"),
         UploadEnding::Rejected { reason } => complain!("rejected {name}: {reason}"),
         UploadEnding::Superseded { sha256 } => {
-            complain!("superseded {name}: another upload took its place, with sha256 {sha256}");
+            complain!(
+                "superseded {name}: other bytes are uploaded under this name, with sha256 {sha256}"
+            );
         }
         UploadEnding::TimedOut { reason } => complain!("timed out {name}: {reason}"),
         UploadEnding::Denied { reason } => complain!("denied {name}: {reason}"),

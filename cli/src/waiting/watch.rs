@@ -12,7 +12,7 @@ use tufline_store::{Head, Key, RejectedUpload, Upload, UploadKey, VersionId};
 use tufline_tuf::{Hasher, Sha256, TargetName};
 
 use super::decide::{
-    CurrentUpload, DeviceView, Goal, UploadEnding, VisibleTarget, decide, superseded_by, why_not,
+    CurrentUpload, DeviceView, Goal, UploadEnding, VisibleTarget, decide, other_bytes, why_not,
 };
 use crate::failure::{advice, is_denied, one_line};
 use crate::repository::{Repository, UploaderView};
@@ -154,8 +154,13 @@ impl Watch {
         if !last {
             return None;
         }
-        if let Some(sha256) =
-            current.as_ref().ok().and_then(|current| superseded_by(awaited.goal, current))
+        // If devices couldn't be asked, they may see the awaited bytes.
+        let is_certain = seen.is_some() && trouble.is_none();
+        if let Some(sha256) = current
+            .as_ref()
+            .ok()
+            .filter(|_| is_certain)
+            .and_then(|current| other_bytes(awaited.goal, current))
         {
             return Some(UploadEnding::Superseded { sha256 });
         }
@@ -175,8 +180,11 @@ impl Watch {
             Some(version) => self.read_rejection(name, version).await?,
             None => None,
         };
-        // A rejected upload need not be read.
-        let sha256 = if rejection.is_some() { None } else { self.find_digest(&upload).await? };
+        let sha256 = match self.find_known_digest(&upload).await? {
+            // A rejected upload isn't read: it may be larger than any that is allowed.
+            None if rejection.is_none() => self.read_digest(&upload).await?,
+            known => known,
+        };
         Ok(CurrentUpload::Upload { sha256, rejection })
     }
 
@@ -190,18 +198,19 @@ impl Watch {
         Ok(rejected.map(|rejected| rejected.reason))
     }
 
-    /// The digest of an upload: the one that S3 has, or the one that hash found, or else it reads
-    /// the upload.
-    async fn find_digest(&mut self, upload: &Upload) -> anyhow::Result<Option<Sha256>> {
-        let Some(version) = upload.version.clone() else { return Ok(upload.sha256) };
-        if upload.sha256.is_some() {
+    /// The digest of an upload, if S3 has it, or hash found it.
+    async fn find_known_digest(&self, upload: &Upload) -> anyhow::Result<Option<Sha256>> {
+        let Some(version) = upload.version.as_ref().filter(|_| upload.sha256.is_none()) else {
             return Ok(upload.sha256);
-        }
-        let key = Key::Hashed(UploadKey::new(&upload.name, &version));
+        };
+        let key = Key::Hashed(UploadKey::new(&upload.name, version));
         let hashed: Option<Hashed> = ledger::read(&*self.uploader.store, &key).await?;
-        if hashed.is_some() || !self.reads {
-            return Ok(hashed.map(|hashed| hashed.sha256));
-        }
+        Ok(hashed.map(|hashed| hashed.sha256))
+    }
+
+    /// The digest of an upload's bytes. `None` if it isn't for this caller to read them.
+    async fn read_digest(&mut self, upload: &Upload) -> anyhow::Result<Option<Sha256>> {
+        let Some(version) = upload.version.clone().filter(|_| self.reads) else { return Ok(None) };
         let id = (upload.name.clone(), version);
         if let Some(sha256) = self.read.get(&id) {
             return Ok(Some(*sha256));

@@ -20,7 +20,7 @@ use tufline_client::{
 use tufline_pack::{Entry, MOST_BLOCKS, TABLES_ID, dictionary, write};
 use zstd::zstd_safe::CParameter;
 
-use device::{as_by_names, by_names, clock, signed, with_pack};
+use device::{Claims, as_by_names, by_names, clock, signed, with_pack};
 use encoder::{BLOCK, Block, WINDOW, by_hand, frame, frame_with};
 use history::Step;
 use repository::{Repository, TARGET};
@@ -96,8 +96,8 @@ impl World {
             pack.clone().unwrap_or_default()
         });
         let said = pack.clone().unwrap_or_default();
-        let (expected, state) =
-            as_by_names(&self.device, &self.repository, &said, &self.timestamps);
+        let claims = Claims::of(&said, &self.repository, &self.timestamps);
+        let (expected, state) = as_by_names(&self.device, &self.repository, &claims);
         assert_eq!(outcome, expected);
         assert_eq!(signed(&device), signed(&state));
         let mut other = self.device.clone();

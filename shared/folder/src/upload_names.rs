@@ -123,7 +123,7 @@ const UNFINISHED: [&str; 13] = [
 fn unfinished(name: &str) -> Option<String> {
     let ending = UNFINISHED.into_iter().find(|ending| name.ends_with(ending))?;
     Some(format!(
-        "{name} refused: a file named *{ending} is incomplete or an editor's copy; rename it to \
+        "{name} rejected: a file named *{ending} is incomplete or an editor's copy; rename it to \
          publish it"
     ))
 }
@@ -182,7 +182,7 @@ fn is_side_file(folder: &OpenFolder, raw: &CStr) -> io::Result<bool> {
 pub fn find(folder: OpenFolder, name: &str) -> io::Result<Option<Found>> {
     let unusable = |what: &str, why: &str| {
         Some(format!(
-            "{name} refused: {what}; {why}; what is published under that name stays until it is \
+            "{name} rejected: {what}; {why}; what is published under that name stays until it is \
              deleted"
         ))
     };

@@ -97,7 +97,7 @@ pub enum Key {
     /// `hashing/<sha256 of the name>/<upload version>.json`: how much of a large upload has been
     /// read.
     Hashing(UploadKey),
-    /// `rejected/<sha256 of the name>/<upload version>.json`: why an upload was refused.
+    /// `rejected/<sha256 of the name>/<upload version>.json`: why an upload was rejected.
     Rejected(UploadKey),
     /// `refused/<generation, 20 digits>.json`: why sign or publish refused a generation. It is
     /// written again each time the refusal is announced.

@@ -117,7 +117,7 @@ async fn wait(repository: &Repository, name: &TargetName, goal: Goal) -> anyhow:
     let endings = wait_for(repository, &[Awaited { name: name.clone(), goal }], PATIENCE).await?;
     match endings.into_iter().next() {
         Some(UploadEnding::Published { .. } | UploadEnding::Gone { .. }) => Ok(()),
-        Some(UploadEnding::Rejected { reason }) => bail!("it was refused: {reason}"),
+        Some(UploadEnding::Rejected { reason }) => bail!("it was rejected: {reason}"),
         Some(UploadEnding::Superseded { .. }) => bail!("somebody else uploads the same name"),
         Some(UploadEnding::TimedOut { reason }) => {
             bail!("after {}: {reason}", text::took(PATIENCE))

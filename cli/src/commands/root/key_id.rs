@@ -8,7 +8,8 @@ use crate::ceremony::KeyArguments;
 use crate::exit::{Exit, Result};
 use crate::terminal::{self, say};
 
-/// Prints the ids of keys, which their holders compare with `tufline root show`.
+/// Prints the ids of keys, which their holders compare with `tufline root show`. A root that other
+/// tools made may list a key under another id.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -19,7 +20,7 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: &Arguments) -> Result {
-    for given in arguments.keys.read().await? {
+    for given in arguments.keys.read_known().await? {
         let id = key_id(&given.key)?;
         let name = given.holder.as_deref();
         if arguments.json {

@@ -238,11 +238,19 @@ fn describe_others_as_json(
     let (file, keys) = (root.file(), root.file().unverified().role("root")?);
     let signers = file.signers(&keys);
     let key = |(id, _): (&str, &PublicKey)| json!({"keyid": id, "holder": null});
+    let mut roles = Map::new();
+    for role in file.unverified().roles() {
+        let listed = file.unverified().role(role)?;
+        let ids = listed.keys().map(|(id, _)| id).chain(listed.unknown());
+        let ids: Vec<_> = ids.map(|id| json!({"keyid": id, "holder": null})).collect();
+        roles.insert(role.into(), json!({"threshold": listed.threshold(), "keys": ids}));
+    }
     let (signed, missing): (Vec<_>, Vec<_>) = keys.keys().partition(|(id, _)| signers.contains(id));
     Ok(json!({
         "version": root.version(),
         "expires": file.common().expires,
         "contents": root.contents(),
+        "roles": roles,
         "previous": before.map(|before| json!({
             "version": before.root.version, "contents": before.contents, "sha256": before.sha256, "published": null,
         })),

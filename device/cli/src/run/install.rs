@@ -29,7 +29,7 @@ impl Runner<'_> {
             return Ok(false);
         };
         if attempt.stage == Stage::Begun {
-            self.event(&format!("installing {} was cut, or put off", attempt.release.told()));
+            self.event(&format!("installing {} was cut", attempt.release.told()));
             self.alone()?;
         }
         if self.run.confirm.is_empty() {
@@ -90,7 +90,10 @@ impl Runner<'_> {
         };
         self.confirm(&attempt)?;
         Ok(match self.journal.attempt.as_ref().map(|attempt| &attempt.stage) {
-            None => Outcome::Installed,
+            None => {
+                self.tidy(None);
+                Outcome::Installed
+            }
             Some(Stage::Failed(_)) => Outcome::NotInstalled,
             Some(Stage::Begun | Stage::Written) => {
                 self.event(&format!("{} is installed, and not confirmed yet", release.told()));
@@ -134,9 +137,9 @@ impl Runner<'_> {
         self.journal.confirmed(confirmed, boot().as_deref());
         match self.journal.attempt.as_ref().map(|attempt| attempt.stage.clone()) {
             None => {
+                // No tidying here: a newer release's verified file may be waiting.
                 self.event(&format!("installed {}: it is confirmed", release.told()));
                 self.save()?;
-                self.tidy(None);
             }
             Some(Stage::Failed(why)) => {
                 self.event(&format!("installing {} failed: {why}", release.told()));

@@ -40,7 +40,7 @@ pub struct Release {
 pub struct Attempt {
     /// The release.
     pub release: Release,
-    /// How often the command was started.
+    /// How often the command was started for the present wish; 0 if another release is listed.
     pub number: u32,
     /// The result of the last start.
     pub stage: Stage,
@@ -115,12 +115,17 @@ impl Journal {
         }
     }
 
-    /// Records that the repository lists this. A failed attempt at another release is forgotten: if
-    /// that release is listed again later, it is a new wish.
+    /// Records that the repository lists this. If the release of an attempt that isn't listed any
+    /// more is listed again later, that is a new wish, with tries of its own.
     pub fn see(&mut self, listed: &str) {
-        self.attempt.take_if(|attempt| {
-            attempt.release.digest != listed && matches!(attempt.stage, Stage::Failed(_))
-        });
+        let Some(attempt) = &mut self.attempt else { return };
+        if attempt.release.digest == listed {
+            return;
+        }
+        attempt.number = 0;
+        if matches!(attempt.stage, Stage::Failed(_)) {
+            self.attempt = None;
+        }
     }
 
     /// Records that the command is about to start.
@@ -133,17 +138,11 @@ impl Journal {
         self.attempt = Some(Attempt { release, number, stage: Stage::Begun, boot });
     }
 
-    /// Records that the command did nothing, and asks to be started later. `before` is the journal
-    /// before [`Journal::begin`]. The start doesn't count, and another release that was to be
-    /// confirmed still is.
+    /// Records that the command did nothing, and asks to be started later: as if it had not been
+    /// started. `before` is the journal before [`Journal::begin`], and may hold another release,
+    /// which was cut or is still to be confirmed.
     pub fn put_off(&mut self, before: Self) {
-        let tried = self.attempt.take().map(|attempt| attempt.release.digest);
-        self.attempt = before.attempt.filter(|attempt| {
-            attempt.stage == Stage::Written || Some(&attempt.release.digest) == tried.as_ref()
-        });
-        if self.attempt.is_some() {
-            self.installed = before.installed;
-        }
+        (self.attempt, self.installed) = (before.attempt, before.installed);
     }
 
     /// Records the command's end. With `confirms`, another command decides whether the device runs

@@ -48,8 +48,15 @@ struct World {
     boot: u32,
     reboots: bool,
     confirms: bool,
+    /// Whether `confirm` can tell what the device runs.
+    knows: bool,
     starts: BTreeMap<(usize, String), u32>,
     works: BTreeMap<(usize, String), u32>,
+}
+
+/// A device whose `confirm` can always tell.
+fn world() -> World {
+    World { knows: true, ..World::default() }
 }
 
 impl World {
@@ -69,14 +76,18 @@ impl World {
         self.boot.to_string()
     }
 
-    fn confirm(&self, journal: &mut Journal) {
-        if self.confirms
-            && let Some(attempt) = &journal.attempt
-        {
-            let runs = self.runs == attempt.release.digest;
-            journal
-                .confirmed(if runs { Confirmed::Yes } else { Confirmed::No }, Some(&self.boot()));
-        }
+    /// Asks `confirm`, if there is one. Returns whether that can't tell.
+    fn confirm(&self, journal: &mut Journal) -> bool {
+        let Some(attempt) = journal.attempt.clone().filter(|_| self.confirms) else {
+            return false;
+        };
+        let confirmed = match self.runs == attempt.release.digest {
+            _ if !self.knows => Confirmed::Unknown,
+            true => Confirmed::Yes,
+            false => Confirmed::No,
+        };
+        journal.confirmed(confirmed, Some(&self.boot()));
+        confirmed == Confirmed::Unknown
     }
 
     fn reboot(&mut self) {
@@ -87,16 +98,19 @@ impl World {
     /// One round, as the program does it (`round.rs`, `install.rs`).
     fn round(&mut self, wish: usize, listed: &str, fate: Fate) -> Due {
         let mut journal = self.journal();
-        if journal.awaits_confirmation() {
-            self.confirm(&mut journal);
-        }
+        let is_unsure = journal.awaits_confirmation() && self.confirm(&mut journal);
         journal.see(listed);
+        let is_attempt =
+            journal.attempt.as_ref().is_some_and(|attempt| attempt.release.digest == listed);
         let due = journal.due(listed, TRIES);
         if fate == Fate::CutBefore {
             return due;
         }
         self.save(&journal);
         let Due::Install(number) = due else { return due };
+        if is_unsure && is_attempt {
+            return Due::Confirmation;
+        }
         let before = journal.clone();
         journal.begin(release(listed), number, Some(self.boot()));
         self.save(&journal);
@@ -133,37 +147,61 @@ impl World {
     }
 }
 
-fn fates() -> impl Strategy<Value = Vec<Fate>> {
+fn fate() -> impl Strategy<Value = Fate> {
     use Fate::{CutAfter, CutBefore, CutBegun, CutWorked, Fails, PutsOff, Works};
-    prop::collection::vec(
-        prop::sample::select(vec![Works, Fails, PutsOff, CutBefore, CutBegun, CutWorked, CutAfter]),
-        0..8,
-    )
+    prop::sample::select(vec![Works, Fails, PutsOff, CutBefore, CutBegun, CutWorked, CutAfter])
+}
+
+/// One round: what happens to the command, whether `confirm` can tell, and whether the device
+/// reboots afterwards.
+type Turn = (Fate, bool, bool);
+
+/// A version that the repository lists, the rounds that it sees, and whether it then stays listed
+/// until nothing is left to do.
+fn wishes() -> impl Strategy<Value = Vec<(u8, Vec<Turn>, bool)>> {
+    let turns = prop::collection::vec((fate(), any::<bool>(), any::<bool>()), 0..8);
+    prop::collection::vec((0..3_u8, turns, any::<bool>()), 1..8)
 }
 
 proptest! {
     /// Whatever the interruptions, each wish comes true once, if its command may work in one of its
-    /// tries. The command never starts more often than allowed, and never after the device saw it
-    /// work.
+    /// tries. The command never starts more often than allowed, and never after the device knew
+    /// that it had worked.
     #[test]
-    fn a_wish_comes_true_once(wishes in prop::collection::vec((0..3_u8, fates()), 1..8), reboots in any::<bool>(), confirms in any::<bool>()) {
+    fn a_wish_comes_true_once(wishes in wishes(), reboots in any::<bool>(), confirms in any::<bool>()) {
         let reboots = reboots && confirms;
-        let mut world = World { reboots, confirms, ..World::default() };
+        let mut world = World { reboots, confirms, ..world() };
         let mut before = None;
-        for (wish, (listed, fates)) in wishes.into_iter().enumerate() {
+        for (wish, (listed, turns, stays)) in wishes.into_iter().enumerate() {
             if before == Some(listed) {
                 continue;
             }
             before = Some(listed);
             let listed = format!("{listed}");
+            let key = (wish, listed.clone());
             // The device sees the new wish first, whatever comes then.
             let seen = world.round(wish, &listed, Fate::PutsOff);
             prop_assert_ne!(seen, Due::GivenUp, "a new wish has tries of its own");
-            for fate in fates {
+            let (mut is_known, mut is_always_told) = (false, confirms);
+            for (fate, knows, starts_anew) in turns {
+                world.knows = knows;
+                let starts = world.starts.get(&key).copied();
                 world.round(wish, &listed, fate);
-                if reboots {
+                if is_known {
+                    prop_assert_eq!(world.starts.get(&key).copied(), starts, "it was known to have worked");
+                }
+                let journal = world.journal();
+                is_known |= journal.attempt.is_none() && journal.installed.as_ref() == Some(&listed);
+                if reboots && starts_anew {
                     world.reboot();
                 }
+                is_always_told &= knows && (starts_anew || !reboots);
+            }
+            world.knows = true;
+            let starts = world.starts.get(&key).copied().unwrap_or(0);
+            prop_assert!(starts <= TRIES, "{starts} starts");
+            if !stays {
+                continue;
             }
             // From here on nothing interferes.
             for _ in 0..=TRIES {
@@ -173,8 +211,7 @@ proptest! {
                 }
             }
             let last = world.round(wish, &listed, Fate::Works);
-            let key = (wish, listed.clone());
-            let (starts, works) = (world.starts.get(&key).copied().unwrap_or(0), world.works.get(&key).copied().unwrap_or(0));
+            let starts = world.starts.get(&key).copied().unwrap_or(0);
             prop_assert!(starts <= TRIES, "{starts} starts");
             match last {
                 Due::Nothing => {
@@ -184,8 +221,9 @@ proptest! {
                 Due::GivenUp => prop_assert_eq!(starts, TRIES),
                 other => prop_assert!(false, "not at its end: {other:?}"),
             }
-            if confirms {
-                prop_assert!(works <= 1, "it worked {works} times, though somebody knew after the first");
+            if is_always_told {
+                let works = world.works.get(&key).copied().unwrap_or(0);
+                prop_assert!(works <= 1, "it worked {works} times, though confirm told it");
             }
         }
     }
@@ -194,7 +232,7 @@ proptest! {
     /// was listed.
     #[test]
     fn what_runs_is_left_alone(rounds in 1..20_usize) {
-        let mut world = World::default();
+        let mut world = world();
         world.round(0, "a", Fate::Works);
         for _ in 0..rounds {
             prop_assert_eq!(world.round(0, "a", Fate::Works), Due::Nothing);
@@ -227,7 +265,7 @@ proptest! {
 
 #[test]
 fn a_failed_release_has_tries_and_then_none_until_another_was_listed() {
-    let mut world = World::default();
+    let mut world = world();
     world.round(0, "a", Fate::Works);
     for number in 1..=TRIES {
         assert_eq!(world.round(1, "b", Fate::Fails), Due::Install(number));
@@ -239,7 +277,7 @@ fn a_failed_release_has_tries_and_then_none_until_another_was_listed() {
 
 #[test]
 fn after_a_cut_what_ran_before_is_installed_again() {
-    let mut world = World::default();
+    let mut world = world();
     world.round(0, "a", Fate::Works);
     world.round(1, "b", Fate::CutWorked);
     assert_eq!(
@@ -253,7 +291,7 @@ fn after_a_cut_what_ran_before_is_installed_again() {
 
 #[test]
 fn after_a_cut_and_a_failure_too() {
-    let mut world = World::default();
+    let mut world = world();
     world.round(0, "a", Fate::Works);
     for fate in [Fate::CutBegun, Fate::CutWorked, Fate::Fails] {
         world.round(1, "b", fate);
@@ -268,7 +306,7 @@ fn after_a_cut_and_a_failure_too() {
 
 #[test]
 fn a_newer_release_that_is_put_off_leaves_the_older_one_to_be_confirmed() {
-    let mut world = World { reboots: true, confirms: true, ..World::default() };
+    let mut world = World { reboots: true, confirms: true, ..world() };
     world.round(0, "a", Fate::Works);
     assert_eq!(world.round(1, "b", Fate::PutsOff), Due::Install(1));
     world.reboot();
@@ -277,8 +315,33 @@ fn a_newer_release_that_is_put_off_leaves_the_older_one_to_be_confirmed() {
 }
 
 #[test]
+fn a_newer_release_that_is_put_off_leaves_one_that_was_cut_to_be_confirmed() {
+    let mut world = World { confirms: true, ..world() };
+    assert_eq!(world.round(0, "a", Fate::CutWorked), Due::Install(1));
+    world.knows = false;
+    assert_eq!(world.round(1, "b", Fate::PutsOff), Due::Install(1));
+    assert_eq!(world.round(2, "a", Fate::Works), Due::Confirmation, "a may run");
+    world.knows = true;
+    assert_eq!(world.round(2, "a", Fate::Works), Due::Nothing);
+}
+
+#[test]
+fn what_is_listed_again_has_tries_of_its_own() {
+    let mut world = World { reboots: true, confirms: true, ..world() };
+    for _ in 0..TRIES {
+        world.round(0, "a", Fate::CutBegun);
+    }
+    assert_eq!(world.round(0, "a", Fate::Works), Due::GivenUp);
+    assert_eq!(world.round(1, "b", Fate::PutsOff), Due::Install(1));
+    assert_eq!(world.round(2, "a", Fate::Works), Due::Install(1));
+    assert_eq!(world.round(3, "b", Fate::PutsOff), Due::Install(1));
+    world.boot += 1;
+    assert_eq!(world.round(4, "a", Fate::Works), Due::Install(1), "it fell back meanwhile");
+}
+
+#[test]
 fn a_reboot_that_comes_up_as_before_has_failed() {
-    let mut world = World { reboots: true, confirms: true, ..World::default() };
+    let mut world = World { reboots: true, confirms: true, ..world() };
     world.round(0, "a", Fate::Works);
     assert_eq!(world.round(0, "a", Fate::Works), Due::Confirmation, "its reboot is still to come");
     world.boot += 1;

@@ -26,17 +26,27 @@ pub fn with_pack(
     ask: impl FnOnce(&PackQuestion) -> Pack,
 ) -> Outcome {
     let mut updater = open(device)?;
+    let outcome = go_on_with_pack(&mut updater, repository, ask);
+    device.clone_from(updater.storage());
+    outcome
+}
+
+/// As [`with_pack`], from an update that has just begun.
+pub fn go_on_with_pack(
+    updater: &mut Updater<MemoryStorage>,
+    repository: &Repository,
+    ask: impl FnOnce(&PackQuestion) -> Pack,
+) -> Outcome {
     let mut pack = ask(&updater.pack_question(&[TARGET], &[TARGET]).map_err(told)?);
     let came = pack != Pack::default();
-    let refreshed = feed(&mut updater, &mut pack, repository);
+    let refreshed = feed(updater, &mut pack, repository);
     if let Err(error) = refreshed {
         if !came {
             return Err(error);
         }
         pack = Pack::default();
-        drop(updater);
-        updater = open(device)?;
-        feed(&mut updater, &mut pack, repository)?;
+        *updater = open(updater.storage())?;
+        feed(updater, &mut pack, repository)?;
     }
     let Some(mut search) = updater.search(TARGET) else {
         return Err("nothing to search".to_owned());
@@ -57,29 +67,48 @@ pub fn with_pack(
     Ok(search.found().and_then(|found| fetch(&found, &pack, repository)))
 }
 
-/// The result that a server without packs could have brought about, given what `pack` says: such a
-/// server may withhold a root, and may answer with one of the `older` timestamps.
+/// What a pack says that a server could also say by names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Claims {
+    /// The roots that it says are missing.
+    pub missing: Vec<String>,
+    /// An older timestamp, as if it were the newest.
+    pub timestamp: Option<Vec<u8>>,
+}
+
+impl Claims {
+    /// What `pack` says, where these are the `older` timestamps.
+    pub fn of(pack: &Pack, repository: &Repository, older: &[Vec<u8>]) -> Self {
+        let mut pack = pack.clone();
+        let roots = repository.files.keys().filter(|path| path.ends_with(".root.json"));
+        let missing = roots.filter(|path| pack.take(path) == Some(Packed::Missing));
+        let missing = missing.cloned().collect();
+        let timestamp = match pack.take("timestamp.json") {
+            Some(Packed::Bytes(bytes)) => Some(bytes),
+            _ => None,
+        };
+        let is_older = |bytes: &Vec<u8>| older.iter().any(|known| value(known) == value(bytes));
+        Self { missing, timestamp: timestamp.filter(is_older) }
+    }
+}
+
+/// The result that a server without packs could have brought about, given what a pack says: such a
+/// server may withhold a root, and may answer with an older timestamp.
 pub fn as_by_names(
     device: &MemoryStorage,
     repository: &Repository,
-    pack: &Pack,
-    older: &[Vec<u8>],
+    claims: &Claims,
 ) -> (Outcome, MemoryStorage) {
-    let mut pack = pack.clone();
     let mut servers = vec![repository.clone()];
-    let roots = repository.files.keys().filter(|path| path.ends_with(".root.json"));
-    let missing: Vec<&String> =
-        roots.filter(|path| pack.take(path) == Some(Packed::Missing)).collect();
-    if !missing.is_empty() {
+    if !claims.missing.is_empty() {
         let mut kept_back = repository.clone();
-        kept_back.files.retain(|path, _| !missing.contains(&path));
+        kept_back.files.retain(|path, _| !claims.missing.contains(path));
         servers.push(kept_back);
     }
-    if let Some(Packed::Bytes(bytes)) = pack.take("timestamp.json")
-        && older.iter().any(|timestamp| value(timestamp) == value(&bytes))
+    if let Some(bytes) = &claims.timestamp
         && let Some(mut outdated) = servers.last().cloned()
     {
-        outdated.files.insert("timestamp.json".to_owned(), bytes);
+        outdated.files.insert("timestamp.json".to_owned(), bytes.clone());
         servers.push(outdated);
     }
     let update = |server: Repository| {
@@ -108,23 +137,23 @@ pub fn clock() -> Clock {
     Clock { now: "2029-01-01T00:00:00Z".parse().unwrap(), floor: None }
 }
 
-fn open(device: &mut MemoryStorage) -> Result<Updater<&mut MemoryStorage>, String> {
-    Updater::open(device, clock(), Limits::default()).map_err(told)
+fn open(device: &MemoryStorage) -> Result<Updater<MemoryStorage>, String> {
+    Updater::open(device.clone(), clock(), Limits::default()).map_err(told)
 }
 
 /// Feeds the updater, and asserts that a refused file changes nothing.
 fn feed(
-    updater: &mut Updater<&mut MemoryStorage>,
+    updater: &mut Updater<MemoryStorage>,
     pack: &mut Pack,
     repository: &Repository,
 ) -> Result<(), String> {
     while let Need::File(needed) = updater.need().map_err(told)? {
         if let Some(packed) = pack.take(&needed.path) {
-            let before = (**updater.storage()).clone();
+            let before = updater.storage().clone();
             if updater.give(packed.answer()).is_ok() {
                 continue;
             }
-            assert_eq!(**updater.storage(), before);
+            assert_eq!(*updater.storage(), before);
             assert_eq!(
                 updater.need().map_err(told)?,
                 Need::File(needed.clone()),

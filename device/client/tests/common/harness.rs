@@ -1,10 +1,15 @@
 //! What the fuzzers in `device/client/fuzz` do with a device. Whatever the input, nothing panics,
 //! and a refused file changes nothing.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use serde_json::Value;
 use tufline_client::{Answer, Limits, MemoryStorage, Need, Pack, PackQuestion, Updater};
 
-use crate::device::{Outcome, answer, as_by_names, by_names, clock, signed, with_pack};
+use crate::device::{
+    Claims, Outcome, answer, as_by_names, by_names, clock, go_on_with_pack, signed, with_pack,
+};
 use crate::repository::{Repository, TARGET, try_file};
 
 /// A device that knows one state of a repository, and the repository in a newer state.
@@ -17,6 +22,35 @@ pub struct Harness {
     question: PackQuestion,
     /// The device's result and its storage after an update by names.
     end: (Outcome, MemoryStorage),
+    /// The results of updates by names from `device`, by what a pack claimed.
+    claimed: Known<Claims>,
+    /// The results of the next updates by names, by what was stored before them.
+    next: Known<BTreeMap<String, Vec<u8>>>,
+}
+
+/// Results of updates that many inputs lead to.
+struct Known<K>(Mutex<BTreeMap<K, (Outcome, MemoryStorage)>>);
+
+/// How many results stay in memory.
+const MOST_KNOWN: usize = 1000;
+
+impl<K: Ord + Clone> Known<K> {
+    const fn new() -> Self {
+        Self(Mutex::new(BTreeMap::new()))
+    }
+
+    /// The result for `key`, which `update` finds out if it isn't known.
+    fn get(
+        &self,
+        key: &K,
+        update: impl FnOnce() -> (Outcome, MemoryStorage),
+    ) -> (Outcome, MemoryStorage) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_KNOWN {
+            known.clear();
+        }
+        known.entry(key.clone()).or_insert_with(update).clone()
+    }
 }
 
 impl Harness {
@@ -46,7 +80,9 @@ impl Harness {
             places.push(next);
         }
         assert_eq!(places.len(), 6, "two roots, timestamp, snapshot, targets");
-        Self { repository, device, places, question: question.unwrap(), end }
+        let question = question.unwrap();
+        let (claimed, next) = (Known::new(), Known::new());
+        Self { repository, device, places, question, end, claimed, next }
     }
 
     /// Answers with any bytes in place of any file.
@@ -92,29 +128,23 @@ impl Harness {
         let frame = if kind % 2 == 0 { bytes.to_vec() } else { frame(bytes) };
         // An update whose pack was refused goes by names, as `end` did.
         let Ok(pack) = self.question.unpack(&frame) else { return };
-        let mut device = self.device.clone();
-        let outcome = with_pack(&mut device, &self.repository, |_| pack.clone());
-        let (expected, state) = if self.is_about_the_newest(&pack) {
-            let known = self.device.0["timestamp.json"].clone();
-            as_by_names(&self.device, &self.repository, &pack, &[known])
-        } else {
-            self.end.clone()
-        };
+        let mut updater = self.places[0].clone();
+        let outcome = go_on_with_pack(&mut updater, &self.repository, |_| pack.clone());
+        let device = updater.storage();
+        let older = &self.device.0["timestamp.json"];
+        let claims = Claims::of(&pack, &self.repository, std::slice::from_ref(older));
+        let by_claims = || as_by_names(&self.device, &self.repository, &claims);
+        let (expected, state) = self.claimed.get(&claims, by_claims);
         assert_eq!(outcome, expected);
-        assert_eq!(signed(&device), signed(&state));
-        if device != self.end.1 {
-            assert_eq!(by_names(&mut device, &self.repository), self.end.0, "the next update");
-            assert_eq!(signed(&device), signed(&self.end.1), "the next update");
+        assert_eq!(signed(device), signed(&state));
+        if *device != self.end.1 {
+            let (outcome, next) = self.next.get(&device.0, || {
+                let mut device = device.clone();
+                (by_names(&mut device, &self.repository), device)
+            });
+            assert_eq!(outcome, self.end.0, "the next update");
+            assert_eq!(signed(&next), signed(&self.end.1), "the next update");
         }
-    }
-
-    /// Whether the pack says which root or timestamp is the newest. Only then can an update end
-    /// otherwise than by names.
-    fn is_about_the_newest(&self, pack: &Pack) -> bool {
-        let mut pack = pack.clone();
-        let names = self.repository.files.keys();
-        names.filter(|path| path.ends_with(".root.json")).any(|path| pack.take(path).is_some())
-            || pack.take("timestamp.json").is_some()
     }
 
     /// Replaces one stored file, except the root, by any bytes.

@@ -72,7 +72,7 @@ async fn check(
     let role = name.strip_suffix(".json").and_then(|role| role.parse::<RoleName>().ok());
     let Some(role) = role.filter(|role| file_name(role) == name) else {
         let why = format!(
-            "{DELIVERIES}{name} refused: it is not called ROLE.json after a role; rename it"
+            "{DELIVERIES}{name} rejected: it is not called ROLE.json after a role; rename it"
         );
         return Ok(Err(Rejection::new(RejectionCode::Delegation, why)));
     };

@@ -96,7 +96,7 @@ pub struct RefusedGeneration {
     /// The digest of the manifest. A record with another digest, such as one written beforehand,
     /// does not count.
     pub manifest: Sha256,
-    /// Why it was refused, in one line.
+    /// Why it was rejected, in one line.
     pub reason: String,
     /// What was at fault, for rebuild.
     pub fault: RecordedFault,

@@ -353,7 +353,7 @@ fn anothers(edit: &TargetEdit, role: &RoleName, party: &Party) -> Became {
         return Became::Delegated(role.clone());
     }
     let reason = format!(
-        "{} refused: its name was delegated to {role}, which was removed; run `tufline delegation \
+        "{} rejected: its name was delegated to {role}, which was removed; run `tufline delegation \
          remove {role} --release` to publish such names yourself",
         edit.name
     );
@@ -362,7 +362,7 @@ fn anothers(edit: &TargetEdit, role: &RoleName, party: &Party) -> Became {
 
 fn full(name: &TargetName) -> Rejection {
     let reason = format!(
-        "{name} refused: its bin is full, and can't be split, since the SHA-256 of all its names \
+        "{name} rejected: its bin is full, and can't be split, since the SHA-256 of all its names \
          begins alike; choose another name, or remove some of the other targets"
     );
     Rejection::new(RejectionCode::BinFull, reason)

@@ -75,7 +75,7 @@ fn depth(value: &Value) -> usize {
 }
 
 fn refuse(why: &str) -> Rejection {
-    Rejection::new(RejectionCode::Custom, format!("custom metadata refused: {why}"))
+    Rejection::new(RejectionCode::Custom, format!("custom metadata rejected: {why}"))
 }
 
 /// A JSON value in which no object repeats a key: nobody could say which of the two values its
@@ -203,12 +203,12 @@ mod tests {
         let reason = parse(r#"{"z":{"a":1,"a b":2}}"#).unwrap_err().reason;
         assert_eq!(
             reason,
-            "custom metadata refused: in z: some clients put the keys \"a\" and \"a b\" in another order than others; rename one of them"
+            "custom metadata rejected: in z: some clients put the keys \"a\" and \"a b\" in another order than others; rename one of them"
         );
         let reason = parse(r#"{"z":[{"size":9007199254740993}]}"#).unwrap_err().reason;
         assert_eq!(
             reason,
-            "custom metadata refused: in z.size: some clients read the number 9007199254740993 as 9007199254740992; write it as a string"
+            "custom metadata rejected: in z.size: some clients read the number 9007199254740993 as 9007199254740992; write it as a string"
         );
     }
 

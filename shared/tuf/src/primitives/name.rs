@@ -124,7 +124,7 @@ impl FromStr for TargetName {
                 let shown: String = name.chars().take(120).collect();
                 Err(Rejection::new(
                     RejectionCode::Name,
-                    format!("target name {shown:?} refused: {why}"),
+                    format!("target name {shown:?} rejected: {why}"),
                 ))
             }
         }

@@ -1,4 +1,4 @@
-//! Why an upload is refused: a code for programs, a sentence for people.
+//! Why an upload is rejected: a code for programs, a sentence for people.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,7 @@ pub enum RejectionCode {
 pub struct Rejection {
     /// The kind of rule that was broken.
     pub code: RejectionCode,
-    /// One line: what was refused, why, and what to do.
+    /// One line: what was rejected, why, and what to do.
     pub reason: String,
 }
 

@@ -251,8 +251,6 @@ pub fn written_id(written: &str) -> String {
 /// who makes the root's file could find one within days.
 #[must_use]
 pub fn short_id(id: &[u8]) -> String {
-    let digits = hex::encode(id);
-    let groups: Vec<&str> =
-        (0..6).filter_map(|group| digits.get(4 * group..4 * group + 4)).collect();
+    let groups: Vec<String> = id.chunks(2).take(6).map(hex::encode).collect();
     groups.join(" ") + "…"
 }

@@ -40,7 +40,7 @@ pub fn extra_fields(root: &Root) -> Vec<(String, Value)> {
     }
     for (id, key) in &root.keys {
         let Ok(Value::Object(entry)) = serde_json::to_value(key) else { continue };
-        let place = format!("keys.{}", super::keys::short_id(id));
+        let place = format!("keys.{}", hex::encode(id));
         for (field, value) in entry {
             match (field.as_str(), value) {
                 ("keytype" | "scheme", _) => {}

@@ -110,5 +110,5 @@ pub fn check_form(role: &RoleName, bytes: &[u8]) -> Result<(), Rejection> {
 /// The rejection of a file that a party delivered.
 #[must_use]
 pub fn refuse(role: &RoleName, why: &str) -> Rejection {
-    Rejection::new(RejectionCode::Delegation, format!("delegations/{role}.json refused: {why}"))
+    Rejection::new(RejectionCode::Delegation, format!("delegations/{role}.json rejected: {why}"))
 }
