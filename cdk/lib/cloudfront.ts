@@ -170,7 +170,7 @@ export function deviceDistribution(scope: Construct, name: string, options: Clou
   if (repository.encryptionKey && !repository.encryptionKey.addToResourcePolicy(statement).statementAdded) {
     Annotations.of(scope).addWarningV2(
       "tufline:keyOfCloudFront",
-      "CloudFront can't read the bucket until the policy of encryptionKey allows it: docs/deploy.md#cloudfront has the statement",
+      "CloudFront can't read the bucket until the policy of encryptionKey allows it: docs/deploy-more.md#cloudfront has the statement",
     );
   }
   return {

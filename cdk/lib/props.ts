@@ -158,7 +158,7 @@ export interface TuflineRepositoryProps {
    * Concurrency to reserve for stages, out of the concurrency that all functions of the account
    * share in the region. With it, no flood of devices, of uploads or of another function's events
    * keeps the timestamp from being renewed. New accounts have little concurrency, and may not be
-   * able to reserve any (`docs/deploy.md`).
+   * able to reserve any (`docs/deploy-more.md`).
    *
    * @default none: all functions share the account's concurrency
    */

@@ -18,8 +18,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from .authorized import signed
 from .device import sha256
 from .device_program import DeviceProgram
+from .device_run import RunningDevice
 from .foreign import ForeignRepository
 from .iot import ALIAS, REGION, CredentialsProvider, GuardedServer, SignedApi, TokenApi
+from .polling import until
 from .tls_servers import Authority
 
 # A name whose characters are escaped in a path: the device must sign the path as it sends it.
@@ -47,9 +49,21 @@ class World:
         return DeviceProgram(self.folder / "device", self.repository.metadata / "1.root.json", f"{url}metadata", settings="\n".join(settings))
 
     def with_iot(self, thing: str = "gateway-1", alias: str = ALIAS, more: str = "") -> DeviceProgram:
+        return self.device(self.iot(thing, alias), more=more)
+
+    def iot(self, thing: str = "gateway-1", alias: str = ALIAS) -> str:
         endpoint = f"localhost:{self.provider.server_port}"
         files = f"certificate = '{self.certificate}', key = '{self.key}'"
-        return self.device(f"iot = {{ endpoint = '{endpoint}', role-alias = '{alias}', thing = '{thing}', {files} }}", more=more)
+        return f"iot = {{ endpoint = '{endpoint}', role-alias = '{alias}', thing = '{thing}', {files} }}"
+
+    def running(self) -> RunningDevice:
+        """A device that checks each second, with keys from AWS IoT."""
+        settings = "\n".join([f"ca = '{self.authority.certificate}'", f"region = '{REGION}'", f"identity.{self.iot()}"])
+        root, url = self.repository.metadata / "1.root.json", f"{self.api.url}metadata"
+        return RunningDevice(self.folder / "running", root, url, run="every = 1\njitter = 1", settings=settings, name=NAME)
+
+    def checks(self) -> int:
+        return sum(asked.path.endswith("/timestamp.json") for asked in self.api.asked)
 
     def with_keys(self, keys: Credentials, **more: str) -> DeviceProgram:
         """With keys in the format of a credential process."""
@@ -156,6 +170,25 @@ def test_keys_that_end_on_the_way_cost_one_request(world: World, monkeypatch: py
     monkeypatch.setattr(world.api, "why_not", ends)
     world.fetch(world.with_iot())
     assert (len(world.provider.given), len(world.api.refused)) == (2, 1)
+
+
+def test_a_running_device_keeps_its_keys_from_check_to_check(world: World):
+    device = world.running()
+    device.start()
+    try:
+        until("three checks", lambda: world.checks() >= 3)
+        assert len(world.provider.asked) == 1
+        world.api.keys.clear()
+        seen = world.checks()
+        until("more checks", lambda: world.checks() >= seen + 4)
+        assert (len(world.provider.asked), len(world.api.refused)) == (2, 1), "refused keys are replaced"
+        world.provider.gives_wrong_secrets = True
+        world.api.keys.clear()
+        until("refused", lambda: len(world.provider.asked) >= 4)
+        world.provider.gives_wrong_secrets = False
+        until("works again", lambda: device.status()["failure"] is None)
+    finally:
+        device.kill()
 
 
 @pytest.mark.parametrize("hours", [-30, 3])

@@ -54,7 +54,7 @@ pub async fn run(arguments: Arguments) -> Result {
 async fn ask_on_aws(aws: &AwsRepository) -> anyhow::Result<usize> {
     let queue = aws.resources.chunk_queue(&aws.clients);
     let queue =
-        queue.context("no targets are cut: deploy with the prop `chunks` (docs/deploy.md)")?;
+        queue.context("no targets are cut: deploy with the prop `chunks` (docs/deploy-more.md#images-by-difference)")?;
     let chunks = aws.resources.chunks(&aws.clients)?;
     let (queue, chunks) = (&queue, &chunks);
     let blobs = listed_blobs(&*aws.store()?).await?;

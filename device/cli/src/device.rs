@@ -12,6 +12,7 @@ use crate::failure::{Failure, NetworkFailure};
 use crate::fetch::{Fetch, FetchedTarget};
 use crate::folder::Folder;
 use crate::http::{Budget, Connection};
+use crate::identity::Kept;
 use crate::settings::Settings;
 use crate::wanted::Wanted;
 
@@ -48,11 +49,16 @@ impl Device {
     /// # Errors
     /// [`Failure::Update`], [`Failure::File`] or [`Failure::Settings`].
     pub fn open(settings: Settings) -> Result<Self, Failure> {
+        Self::open_again(settings, None)
+    }
+
+    /// As [`Self::open`], with the keys of an earlier device with these settings.
+    pub(crate) fn open_again(settings: Settings, kept: Option<Kept>) -> Result<Self, Failure> {
         let (mut folder, lock) = open(&settings.metadata_dir)?;
         if let Some(root) = &settings.root {
             begin_with(&mut folder, root)?;
         }
-        let connection = Connection::new(&settings)?;
+        let connection = Connection::new(&settings, kept)?;
         let updater = Updater::open(folder, clock(&settings), settings.limits())?;
         Ok(Self { settings, connection, updater, pack: None, pack_failure: None, _lock: lock })
     }
@@ -200,6 +206,11 @@ impl Device {
     #[must_use]
     pub fn received(&self) -> u64 {
         self.connection.budget().received()
+    }
+
+    /// Its keys, for the next device.
+    pub(crate) fn keep(&self) -> Option<Kept> {
+        self.connection.keep()
     }
 
     /// What another thread has of it while it works.

@@ -17,7 +17,7 @@ use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsCo
 use ureq::{Agent, Body, BodyReader};
 
 use crate::failure::{Failure, NetworkFailure};
-use crate::identity::Shown;
+use crate::identity::{Kept, Shown};
 use crate::location;
 use crate::patience::now;
 use crate::settings::{Identity, Settings};
@@ -120,7 +120,9 @@ pub struct FileAnswer {
 }
 
 impl Connection {
-    pub fn new(settings: &Settings) -> Result<Self, Failure> {
+    /// A connection to a device's servers. `kept` are keys of an earlier one, from
+    /// [`Self::keep`].
+    pub fn new(settings: &Settings, kept: Option<Kept>) -> Result<Self, Failure> {
         let trusted = match &settings.ca {
             Some(path) => RootCerts::new_with_certs(&certificates(path)?),
             None => RootCerts::PlatformVerifier,
@@ -160,7 +162,7 @@ impl Connection {
         let deadline = now() + Duration::from_secs(settings.deadline.min(u64::from(u32::MAX)));
         let stranger = agent(tls());
         let known = agent(tls().client_cert(certificate));
-        let shown = Shown::new(settings, || known.clone())?.map(Arc::new);
+        let shown = Shown::new(settings, kept, || known.clone())?.map(Arc::new);
         Ok(Self {
             // The certificate identifies the device to the credentials provider and to no other
             // server.
@@ -175,6 +177,11 @@ impl Connection {
                 is_stopped: AtomicBool::new(false),
             }),
         })
+    }
+
+    /// The device's keys, for a later connection with the same settings.
+    pub fn keep(&self) -> Option<Kept> {
+        self.shown.as_ref()?.keep()
     }
 
     /// When the device stops making requests.

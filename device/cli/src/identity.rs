@@ -56,7 +56,7 @@ enum Source {
     },
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     held: Option<Held>,
     /// How far the servers' time is ahead of the device's. Only signatures use it: a server that
@@ -65,6 +65,9 @@ struct State {
     /// The last credentials were refused, and no server has accepted any since.
     is_refused: bool,
 }
+
+/// Keys of a credentials provider, for a later update.
+pub struct Kept(State);
 
 /// A credential. It never appears in a message.
 #[derive(Clone, PartialEq, Eq)]
@@ -80,10 +83,12 @@ impl fmt::Debug for Shown {
 }
 
 impl Shown {
-    /// The credentials of a device with these settings; `None` if its requests carry none. `agent`
-    /// makes the HTTP client for the credentials provider.
+    /// The credentials of a device with these settings; `None` if its requests carry none. `kept`
+    /// are those of an earlier update with the same settings. `agent` makes the HTTP client for the
+    /// credentials provider.
     pub fn new(
         settings: &Settings,
+        kept: Option<Kept>,
         agent: impl FnOnce() -> Agent,
     ) -> Result<Option<Self>, Failure> {
         let source = match &settings.identity {
@@ -108,7 +113,16 @@ impl Shown {
             Source::TokenFile(_) | Source::TokenCommand(_) => String::new(),
             Source::KeysFile(_) | Source::Iot { .. } => region(settings)?,
         };
-        Ok(Some(Self { source, region, state: Mutex::default() }))
+        let state = kept.map(|Kept(state)| state).unwrap_or_default();
+        Ok(Some(Self { source, region, state: Mutex::new(state) }))
+    }
+
+    /// The keys for the next update, if a provider gave them and no server refuses them. Files and
+    /// commands are asked for each update: they cost no connection, and may say something else.
+    pub fn keep(&self) -> Option<Kept> {
+        let state = self.state();
+        let keeps = matches!(self.source, Source::Iot { .. }) && !state.is_refused;
+        keeps.then(|| Kept(state.clone()))
     }
 
     /// The header fields that authenticate a request for `url` made now. Getting new credentials
@@ -345,7 +359,7 @@ mod tests {
         settings.identity = identity;
         settings.metadata_url = metadata_url.to_owned();
         settings.region = region.map(str::to_owned);
-        Shown::new(&settings, Agent::new_with_defaults)
+        Shown::new(&settings, None, Agent::new_with_defaults)
     }
 
     #[test]

@@ -74,12 +74,14 @@ impl Runner<'_> {
         self.now(State::Checking);
         let mut settings = self.settings.clone();
         settings.max_bytes = self.bytes_left();
-        let mut device = self.beside(None, move || Device::open(settings))??;
+        let kept = self.kept.take();
+        let mut device = self.beside(None, move || Device::open_again(settings, kept))??;
         let (control, target) = (device.control(), self.run.target.clone());
         let (device, found) = self.beside(Some(&control), move || {
             let found = device.find(&target);
             (device, found)
         })?;
+        self.kept = device.keep();
         if let Some(why) = device.pack_failure() {
             self.event(&format!(
                 "the pack could not be used ({why}): files were asked for one by one"

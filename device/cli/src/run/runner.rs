@@ -14,6 +14,7 @@ use tufline_client::Time;
 use crate::device::{Control, built};
 use crate::durable;
 use crate::failure::Failure;
+use crate::identity::Kept;
 use crate::patience::{now, random_part};
 use crate::run::journal::{Due, Journal};
 use crate::run::settings::RunSettings;
@@ -90,6 +91,8 @@ pub struct Runner<'r> {
     pub status: Status,
     pub signals: Signals,
     pub supervisor: Supervisor,
+    /// The device's keys from the last check.
+    pub kept: Option<Kept>,
     /// The digest of the file in its place, if this process knows it.
     pub fetched: Option<String>,
     /// The digest of the release that was last reported as waiting.
@@ -143,6 +146,7 @@ impl<'r> Runner<'r> {
             status,
             signals,
             supervisor: Supervisor::of_this_process(),
+            kept: None,
             fetched: None,
             told_to_wait: None,
             tell,

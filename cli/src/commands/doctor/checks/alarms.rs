@@ -86,7 +86,7 @@ pub fn judge_alarms(names: &[String], alarms: &[MetricAlarm]) -> Vec<Finding> {
             && alarm.alarm_actions.as_ref().is_some_and(|actions| !actions.is_empty())
     };
     if !alarms.is_empty() && !alarms.iter().any(|alarm| is_told(&alarm)) {
-        let advice = "name an SNS topic: -c alarmTopic=ARN (docs/deploy.md#be-told)";
+        let advice = "name an SNS topic: -c alarmTopic=ARN (docs/deploy-more.md#be-told)";
         found.push(Finding::warning(
             Code::Alarms,
             "the alarms",

@@ -51,7 +51,7 @@ pub fn judge_concurrency(limit: i32, unreserved: Option<i32>) -> Finding {
         "ask for {USUAL_CONCURRENCY}, which AWS gives by default: `aws service-quotas \
          request-service-quota-increase --service-code lambda --quota-code L-B99A9384 \
          --desired-value {USUAL_CONCURRENCY}` \
-         (docs/deploy.md#let-no-flood-keep-the-timestamp-from-being-renewed)"
+         (docs/deploy-more.md#let-no-flood-keep-the-timestamp-from-being-renewed)"
     );
     Finding::warning(Code::Concurrency, what, why, advice)
 }
