@@ -62,8 +62,9 @@ impl World {
         sha256
     }
 
+    /// Chunks a blob at the fastest level, as without time: the best one takes 20 times as long.
     async fn chunk(&self, sha256: &Sha256) -> Result<Chunked> {
-        let chunked = self.chunker.chunk(sha256, Time::MAX).await;
+        let chunked = self.chunker.chunk(sha256, self.memory.now()).await;
         assert_eq!(std::fs::read_dir(self.scratch.path()).unwrap().count(), 0, "nothing is left");
         chunked
     }
@@ -205,9 +206,11 @@ async fn without_time_it_packs_less() {
     let (world, in_time) = (world(), world());
     let bytes = text(300_000);
     let (sha256, _) = (world.blob(bytes.clone()).await, in_time.blob(bytes.clone()).await);
-    world.chunker.chunk(&sha256, world.memory.now()).await.unwrap();
-    in_time.chunk(&sha256).await.unwrap();
+    world.chunk(&sha256).await.unwrap();
+    in_time.chunker.chunk(&sha256, Time::MAX).await.unwrap();
     let [hasty, best] = [&world, &in_time].map(|world| world.memory.chunks(&sha256).unwrap());
     assert!(hasty.len() > best.len());
-    assert!(unpacked(&hasty, &sha256, bytes.len()) == bytes);
+    for object in [hasty, best] {
+        assert!(unpacked(&object, &sha256, bytes.len()) == bytes);
+    }
 }
