@@ -78,7 +78,9 @@ def held_still(cloud: CloudForm, permissions: Permissions) -> Iterator[None]:
             client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=enabled)
 
     def idle() -> bool:
-        return not any(cloud.waiting(cloud.queue(queue)) for queue in CONSUMES.values())
+        waiting = {queue: cloud.waiting(cloud.queue(queue)) for queue in CONSUMES.values()}
+        assert not any(waiting.values()), waiting
+        return True
 
     until("idle", idle, 60, 0.2)
     with schedule_stopped(cloud, permissions.functions["refresh"]["FunctionArn"]):
@@ -89,7 +91,7 @@ def held_still(cloud: CloudForm, permissions: Permissions) -> Iterator[None]:
         finally:
             enable(True)
     # Lets the stages handle what was sent meanwhile, so that the next test doesn't find it.
-    until("idle again", idle, 120, 0.2)
+    until("idle again", idle, 300, 0.2)
 
 
 @contextlib.contextmanager
