@@ -72,9 +72,12 @@ export interface Truststore {
   /** The file's key in the bucket. */
   readonly key: string;
   /**
-   * The file's version. API Gateway reads the file again when this or the key changes.
+   * The file's version. API Gateway and CloudFront read the file again only when this, the key or
+   * the bucket changes: name it, and change it with the file. Otherwise an authority that you took
+   * out of the file stays trusted
+   * (<https://docs.aws.amazon.com/apigateway/latest/api/API_MutualTlsAuthenticationInput.html>).
    *
-   * @default the newest version at the time of the deployment
+   * @default the newest version when the domain is made, for ever
    */
   readonly version?: string;
 }

@@ -1,8 +1,9 @@
 /** The rights of people and machines outside the pipeline, as statements for their own policies. */
-import { Aws, Token } from "aws-cdk-lib";
+import { Aws, Stack, Token, TokenComparison } from "aws-cdk-lib";
 import { IGrantable, PolicyStatement } from "aws-cdk-lib/aws-iam";
 import { IKey } from "aws-cdk-lib/aws-kms";
 import { IStringParameter } from "aws-cdk-lib/aws-ssm";
+import { Construct } from "constructs";
 
 import { CHUNK } from "./chunk.ts";
 import { allow, decrypt, encrypt, list, OnlineKey, read, readUploads, Resources, send, STAGES, write } from "./permissions.ts";
@@ -109,6 +110,7 @@ export function delivering(resources: Resources, role: string, paths: string[], 
       ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
       ...keys.map((key) => uploads.arnForObjects(key)),
     ),
+    ...decrypt(uploads),
     ...encrypt(uploads),
     findRepository(variables),
   ];
@@ -185,8 +187,16 @@ function lookingAtDeployment(name: string, { uploads, repository, ledger, chunks
   ];
 }
 
-/** Adds the statements to the grantee's own policy. */
-export function grant(what: string, grantee: IGrantable, statements: PolicyStatement[]): void {
+/**
+ * Adds the statements to the own policy of the grantee, which must be of this account: CDK would
+ * silently leave out the policy of a role elsewhere, and the buckets allow nobody elsewhere.
+ */
+export function grant(scope: Construct, what: string, grantee: IGrantable, statements: PolicyStatement[]): void {
+  const { account } = Stack.of(scope);
+  const other = grantee.grantPrincipal.principalAccount ?? account;
+  if (Token.compareStrings(other, account) === TokenComparison.DIFFERENT) {
+    refuse(`${what}'s grantee`, `of account ${other}`, "its policy belongs to that account", "grant to a role of this account that the other may assume");
+  }
   for (const statement of statements) {
     if (!grantee.grantPrincipal.addToPrincipalPolicy(statement).statementAdded) {
       refuse(`${what}'s grantee`, grantee.grantPrincipal, "it can't hold a policy", "grant to a role, user or group");

@@ -3,7 +3,7 @@
  * gives them keys, with which they sign requests
  * (<https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html>).
  */
-import { Aws, Duration, Stack } from "aws-cdk-lib";
+import { Aws, Duration } from "aws-cdk-lib";
 import { PolicyDocument, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import { CfnPolicy, CfnRoleAlias } from "aws-cdk-lib/aws-iot";
 import { Construct } from "constructs";
@@ -57,14 +57,15 @@ export class TuflineIotDevices extends Construct {
       const why = "the credentials provider gives no keys for that long";
       refuse("TuflineIotDevices' keysValidFor", `${keysValidFor} s`, why, "choose 15 minutes to 12 hours");
     }
-    // A literal ARN, since the role refers to the alias, and the alias to the role.
-    const alias = Stack.of(this).formatArn({ service: "iot", resource: "rolealias", resourceName: name });
+    const anyOfIot = `arn:${Aws.PARTITION}:iot:${Aws.REGION}:${Aws.ACCOUNT_ID}:*`;
     const reading = repository.reading(props, "TuflineIotDevices");
     const role = new Role(this, "Role", {
       description: `Devices of ${repository.name}, by the credentials provider of AWS IoT Core`,
-      // <https://docs.aws.amazon.com/iot/latest/developerguide/cross-service-confused-deputy-prevention.html>
+      // AWS IoT's source ARNs have this form, says
+      // <https://docs.aws.amazon.com/iot/latest/developerguide/cross-service-confused-deputy-prevention.html>.
+      // Which one the credentials provider sends, it doesn't say.
       assumedBy: new ServicePrincipal("credentials.iot.amazonaws.com", {
-        conditions: { StringEquals: { "aws:SourceAccount": Aws.ACCOUNT_ID }, ArnLike: { "aws:SourceArn": alias } },
+        conditions: { StringEquals: { "aws:SourceAccount": Aws.ACCOUNT_ID }, ArnLike: { "aws:SourceArn": anyOfIot } },
       }),
       // A role's shortest maximum session is an hour.
       maxSessionDuration: Duration.seconds(Math.max(keysValidFor, 3600)),

@@ -5,10 +5,11 @@ import { Construct } from "constructs";
 import { refuse } from "./refusal.ts";
 
 /**
- * A function's name has at most 64 characters; a stage's name takes up to 7 of them, and the hyphen
- * one.
+ * The operators' policy names all queues and functions, and IAM takes 6,144 characters
+ * (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>). With this name
+ * and two keys for each role it has some to spare.
  */
-const LONGEST = 56;
+const LONGEST = 32;
 
 /** The prefix of all names. Refuses a name that AWS would refuse. */
 export function repositoryName(scope: Construct, chosen: string | undefined): string {

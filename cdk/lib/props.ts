@@ -195,7 +195,8 @@ export interface TuflineRepositoryProps {
    * same answer from a nearby cache. `{}` is enough. It works only under access `open` or `mtls`:
    * under the others, each answer is for the device that was let in.
    *
-   * CloudFront serves no file of more than 50 GB
+   * CloudFront reaches the functions by function URLs, which some regions lack
+   * (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-urls.html>). It serves no file of more than 50 GB
    * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html>).
    *
    * @default none: devices use the API

@@ -219,7 +219,7 @@ export class TuflineRepository extends Construct {
    * does: under IAM access it needs {@link grantRead} too.
    */
   grantUpload(grantee: IGrantable, options: UploadOptions = {}): void {
-    grant("grantUpload", grantee, uploading(this.resources, this.parameter, options));
+    grant(this, "grantUpload", grantee, uploading(this.resources, this.parameter, options));
   }
 
   /**
@@ -227,12 +227,12 @@ export class TuflineRepository extends Construct {
    * such as `vendor-x/*`. `tufline delegation create` decides who may sign for the role.
    */
   grantDelivery(grantee: IGrantable, role: string, ...paths: string[]): void {
-    grant("grantDelivery", grantee, delivering(this.resources, role, paths, this.parameter));
+    grant(this, "grantDelivery", grantee, delivering(this.resources, role, paths, this.parameter));
   }
 
   /** Lets a device read, under IAM access. */
   grantRead(grantee: IGrantable, options: ReadOptions = {}): void {
-    grant("grantRead", grantee, [this.reading(options, "grantRead")]);
+    grant(this, "grantRead", grantee, [this.reading(options, "grantRead")]);
   }
 
   /** The statement that {@link grantRead} adds, for another kind of policy. */
@@ -244,9 +244,13 @@ export class TuflineRepository extends Construct {
     return allow(["execute-api:Invoke"], ...deviceArns(this.api, packs(this.props).enabled, options));
   }
 
-  /** Grants an operator the rights of {@link operatorPolicy}. */
+  /**
+   * Grants a role the rights of {@link operatorPolicy}. Attach that to a user or a group instead:
+   * a policy of their own may not be so long
+   * (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>).
+   */
   grantOperate(grantee: IGrantable): void {
-    grant("grantOperate", grantee, operating(this.name, this.resources, this.keys, this.parameter));
+    grant(this, "grantOperate", grantee, operating(this.name, this.resources, this.keys, this.parameter));
   }
 
   private policyOfOperators(): ManagedPolicy {
@@ -255,7 +259,7 @@ export class TuflineRepository extends Construct {
     const policy = new ManagedPolicy(this, "Operator", {
       managedPolicyName: `${this.name}-operator-${Aws.REGION}`,
       description: `Operates the TUF repository ${this.name}`,
-      document: new PolicyDocument({ statements }),
+      document: new PolicyDocument({ statements, minimize: true }),
     });
     acknowledgeWildcards(policy, statements, "An operator may read everything in the repository");
     return policy;

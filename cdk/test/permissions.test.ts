@@ -2,16 +2,18 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { Aws, Lazy, Stack } from "aws-cdk-lib";
+import { App, Aws, Lazy, Stack } from "aws-cdk-lib";
 import { AnyPrincipal, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 
 import { CHUNK } from "../lib/chunk.ts";
 import { ASKED_BY_DEVICES, ONLINE_KEYS, STAGES } from "../lib/permissions.ts";
+import { TuflineRepository } from "../lib/tufline-repository.ts";
 import { inTemplate, listed, LISTS } from "./listed.ts";
 import {
   functionOf,
   KEY_ARN,
   only,
+  OPEN,
   repository,
   resources,
   rights,
@@ -308,14 +310,52 @@ test("an operator has all rights that doctor needs, and the documentation lists 
   // Only for the resources that it asks about, where AWS can restrict that.
   const everywhere = operator.filter((right) => right.endsWith(" *")).map((right) => right.split(" ")[0]);
   assert.deepEqual(everywhere, OF_ACCOUNT);
-  // "IAM and AWS STS quotas"
-  // (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>): a managed
-  // policy has no more characters than this, and an ARN here seldom more than 100.
-  const written = JSON.stringify(Properties.PolicyDocument, (_, value) => {
-    const token = value !== null && typeof value === "object" && Object.keys(value).length === 1 && Object.keys(value)[0]!;
-    return token && /^(Fn::|Ref$)/.test(token) ? "x".repeat(100) : value;
+});
+
+/** A policy as IAM gets it, with all names and ARNs as long as they may be. */
+function written(of: any, policy: any): string {
+  const pseudo: Record<string, number> = { "AWS::Partition": 10, "AWS::Region": 14, "AWS::AccountId": 12, "AWS::URLSuffix": 16 };
+  const long = ([id, attribute]: [string, string?]): string => {
+    if (pseudo[id]) return "x".repeat(pseudo[id]);
+    const { Type, Properties } = of.Resources[id];
+    const name = { "AWS::SQS::Queue": Properties.QueueName, "AWS::SSM::Parameter": Properties.Name }[Type as string] ?? "x".repeat(63);
+    const before: Record<string, number> = { "AWS::SQS::Queue": 42, "AWS::S3::Bucket": 13, "AWS::KMS::Key": 13, "AWS::SSM::Parameter": 0 };
+    assert.ok(Type in before, Type);
+    return "x".repeat(attribute ? before[Type]! : 0) + name;
+  };
+  return JSON.stringify(policy, (_, value) => {
+    if (value?.Ref) return long([value.Ref]);
+    if (value?.["Fn::GetAtt"]) return long(value["Fn::GetAtt"]);
+    // Its parts come first, as tokens.
+    if (value?.["Fn::Join"]) {
+      const [between, parts] = value["Fn::Join"];
+      return parts.map((part: any) => (typeof part === "string" ? part : JSON.parse(written(of, part)))).join(between);
+    }
+    return value;
   });
-  assert.ok(written.length < 6144, `${written.length}`);
+}
+
+test("an operator's policy is short enough for IAM, also with the longest name, chunks, a key and a second key for each role", () => {
+  const onlineKeys = Object.fromEntries(ONLINE_KEYS.map((role) => [role, [1, 2]]));
+  const of = template(repository((stack) => ({ ...VARIANTS.iam!(stack), name: "x".repeat(32), chunks: true, onlineKeys })));
+  const [, { Properties }] = only(of, "AWS::IAM::ManagedPolicy");
+  // "IAM and AWS STS quotas"
+  // (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>).
+  const { length } = written(of, Properties.PolicyDocument);
+  assert.ok(length > 5000 && length <= 6144, `${length}`);
+});
+
+test("a grantee of another account is refused, not ignored", () => {
+  for (const env of [{}, { env: { account: "111122223333", region: "eu-central-1" } }]) {
+    const stack = new Stack(new App(), "Stack", env);
+    const made = new TuflineRepository(stack, "Repository", OPEN);
+    const role = (account: string) => Role.fromRoleArn(stack, account, `arn:aws:iam::${account}:role/vendor`);
+    made.grantDelivery(role("111122223333"), "vendor-x", "vendor-x/*");
+    if ("env" in env) {
+      const other = () => made.grantDelivery(role("444455556666"), "vendor-x", "vendor-x/*");
+      assert.throws(other, /grantDelivery's grantee is of account 444455556666: /);
+    }
+  }
 });
 
 test("a grantee that can't hold a policy is refused, not ignored", () => {

@@ -169,7 +169,7 @@ test("values at the limits are allowed", () => {
     maxTargetsPerBin: 10_000,
     signaturesAtOnce: 256,
     inlineTargets: 4 * 1024 * 1024,
-    name: "a".repeat(56),
+    name: "a".repeat(32),
     reservedConcurrency: { sign: 1000 },
     throttle: { rate: 1, burst: 1 },
   }));
