@@ -145,23 +145,27 @@ def test_who_turns_it_on_later_gets_chunks_of_what_is_published(make_folder: Cal
 
 def test_a_process_that_is_killed_while_it_cuts_leaves_nothing_but_what_the_next_start_removes(cutting: FolderForm):
     name, data = "large.img", image(5, 6 << 20)
-    temporary = cutting.data / "tmp" / "chunks"
     cutting.put(name, data)
-    until("being cut", temporary.exists, 60, 0.002)
+    until("being cut", lambda: being_cut(cutting), 60, 0.002)
     cutting.kill()
-    left = temporary.exists()
+    left = being_cut(cutting)
     stored = cutting.data / "repository" / "chunks" / sha256(data)
     assert not stored.exists()
     assert left, "it was killed while it cut"
     cutting.start()
     cutting.wait_published({name: sha256(data)})
     unpacked(chunks_at(urls(cutting, name, data)[0]).body, data)
-    assert not temporary.exists()
+    assert not being_cut(cutting)
+
+
+def being_cut(form: FolderForm) -> list[Path]:
+    """The files in which chunks are made now."""
+    return list((form.data / "tmp").glob("chunks.*"))
 
 
 def test_nothing_waits_for_chunks_and_a_stop_neither(cutting: FolderForm):
     cutting.put("large.img", image(6, 6 << 20))
-    until("being cut", (cutting.data / "tmp" / "chunks").exists, 60, 0.002)
+    until("being cut", lambda: being_cut(cutting), 60, 0.002)
     cutting.put("small.bin", b"small")
     cutting.wait_published({"small.bin": sha256(b"small")})
     assert cutting.stop() == 0

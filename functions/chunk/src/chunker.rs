@@ -15,8 +15,8 @@ use crate::pack::{Cut, count, next_average, pack};
 use crate::pieces::read_through;
 use crate::speed::level;
 
-/// The name of the file in which the chunks are made.
-const FILE: &str = "chunks";
+/// How the name of the file begins in which the chunks are made. The process's number follows.
+const FILE: &str = "chunks.";
 
 /// Cuts blobs, and stores their chunks. It cuts one blob at a time.
 pub struct Chunker {
@@ -66,7 +66,9 @@ impl Chunker {
             return Ok(Chunked::There);
         }
         let cut = self.cut(sha256, blob.length).await?;
-        let (chunks, path) = (cut.count, self.scratch.join(FILE));
+        remove_left_over(&self.scratch);
+        let path = self.scratch.join(format!("{FILE}{}", std::process::id()));
+        let chunks = cut.count;
         let file = new_file(&path).map_err(|error| failed("make", path.display(), error))?;
         let (clock, blob_digest) = (Arc::clone(&self.clock), *sha256);
         let pack = move |pieces| {
@@ -108,7 +110,19 @@ impl Chunker {
     }
 }
 
-/// Makes a new file, in place of one that a killed run left.
+/// Removes the files of killed processes from a folder that others may use too.
+fn remove_left_over(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(FILE)?.parse::<u32>().ok());
+        let is_dead = |process: u32| !Path::new("/proc").join(process.to_string()).exists();
+        if process.is_some_and(is_dead) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Makes a new file, in place of one that an earlier run of this process left.
 fn new_file(path: &Path) -> io::Result<File> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -190,6 +190,22 @@ fn too_many_chunks_are_cut_coarser() {
     assert_eq!(averages, [8 << 10, 16 << 10, 32 << 10, 64 << 10]);
 }
 
+/// Two processes may share the folder, as two functions do on one machine.
+#[tokio::test]
+async fn another_processs_file_stays_and_a_dead_ones_goes() {
+    let world = world();
+    let file = |process: u32| world.scratch.path().join(format!("chunks.{process}"));
+    let (living, dead) = (file(std::os::unix::process::parent_id()), file(u32::MAX));
+    for path in [&living, &dead] {
+        std::fs::write(path, "of another process").unwrap();
+    }
+    let sha256 = world.blob(text(100_000)).await;
+    let chunked = world.chunker.chunk(&sha256, Time::MAX).await.unwrap();
+    assert!(matches!(chunked, Chunked::Stored { .. }), "{chunked:?}");
+    assert!(!dead.exists());
+    assert_eq!(std::fs::read_to_string(living).unwrap(), "of another process");
+}
+
 #[tokio::test]
 async fn a_batch_answers_for_each_message() {
     let world = world();
