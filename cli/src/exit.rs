@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use crate::terminal::complain;
 
-/// How a command ended, if it did not fail as a whole. A failure is exit code 1.
+/// How a command ended, if it did not fail as a whole. A failure is exit code 1. In the order of
+/// precedence: of several endings, a command reports the last of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// Exit code 0: it did what was asked.

@@ -1,7 +1,7 @@
 //! The reasons for which a repository needs attention now: for a cron job, what the alarms are on
 //! AWS.
 //!
-//! Refused uploads are no reason: the uploader was told, the records stay for ever, and nothing
+//! Rejected uploads are no reason: the uploader was told, the records stay for ever, and nothing
 //! waits for an operator. A refused generation is a reason until a newer one is published, because
 //! accepted uploads are not visible.
 

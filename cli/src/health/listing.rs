@@ -1,4 +1,4 @@
-//! Reads many records of the ledger at once.
+//! Lists the ledger's folders, and finds which of some names are published.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -28,7 +28,8 @@ pub struct Dispatched {
 }
 
 /// Runs the stage of `queue` over a batch of message bodies. In S3's events, the keys of uploads
-/// begin with `prefix`. From `until` on, the stage starts nothing that takes long.
+/// begin with `prefix`. From `until` on, large, sign and publish start nothing that takes long; hash
+/// and rebuild don't look at it.
 ///
 /// Returns, for each body, why its message must come again, or `None` where it need not. In a FIFO
 /// queue, the first failed message and all after it come again, as SQS demands
@@ -95,8 +96,7 @@ fn nudge(queue: Queue) -> Option<Message> {
     }
 }
 
-/// Runs the stage of `queue` over a batch of messages. From `until` on, the stage starts nothing
-/// that takes long.
+/// Runs the stage of `queue` over a batch of messages, with `until` as in [`handle`].
 pub async fn dispatch(
     ports: &Ports,
     queue: Queue,

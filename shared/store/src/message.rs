@@ -77,7 +77,8 @@ pub enum Message {
 pub struct Hint {
     /// The object's key after the prefix. It may be any string.
     pub name: String,
-    /// Whether the hint comes from a removal.
+    /// Whether hash also reports that nothing is current: after removals, and where somebody wants
+    /// a look whatever is there.
     #[serde(default)]
     pub removed: bool,
     /// The version that the hint is about, if known. Hash uses it to announce that the version was

@@ -179,7 +179,8 @@ impl Runner<'_> {
     }
 
     /// A locked file; the lock lives as long as the returned file, or a command that inherited it.
-    /// Waits for a command that an earlier process started, as long as a command may take.
+    /// Waits for a command that an earlier process started, as long as a command may take. If that
+    /// still runs by then, the file is not locked, and the caller goes on.
     fn alone(&mut self) -> Result<File, Interrupted> {
         let path = self.settings.metadata_dir.join("install.lock");
         let file = durable::create_or_open(&path).map_err(Failure::file("written", &path))?;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 /// What a device remembers.
 ///
 /// *Invariant*: a wish is the bytes that the repository lists, for as long as the device sees no
-/// others. For one wish, the install command starts at most as often as allowed, and never after it
-/// worked. This holds because [`Journal::begin`] is on disk before the command starts.
+/// others. For one wish, the install command starts at most as often as allowed, and never once the
+/// device knows that it worked. This holds because [`Journal::begin`] is on disk before the command starts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
     /// The digest of what the device runs, if that is known.

@@ -2,7 +2,8 @@
 //!
 //! *Invariant*: whether a version is rejected is a pure function of what HEAD returns
 //! ([`judge_upload`]). Hash and rebuild use the same function. A rejected version counts as never
-//! uploaded.
+//! uploaded. Rebuild's own two rejections, of a full bin and of another party's name, depend on the
+//! generation: such a version stays current, and changes no target.
 //!
 //! *Invariant*: where uploads expire, a delete marker removes a target only if no lifecycle can
 //! have made the marker (`is_explicit`).
